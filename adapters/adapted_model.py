@@ -1,0 +1,132 @@
+"""The central noun: everything needed to answer except the question, under one name and version.
+
+Standard library only, so that every floor can read it. Knows no folder (the registry does) and no engine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapters.errors import InvalidInput
+from adapters.prompts import PromptTemplate, Shot
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._:-]{0,127}")
+ADAPTER_KINDS = ("lora", "soft_prompt", "head", "checkpoint")
+
+
+def checked_name(name: str) -> str:
+    """The name itself, or `InvalidInput`. Names become folder names and engine names, so they are narrow."""
+    if NAME.fullmatch(name) is None or ".." in name or "--" in name:
+        raise InvalidInput(
+            f"'{name}' cannot be a model name: use 1 to 128 lower-case letters, digits and . _ : - "
+            "(a letter or digit first, no '..', no '--')",
+            param="name",
+        )
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRef:
+    """Which weights are clipped on. `digest` is the sha256 of the safetensors file; the files lie in the folder."""
+
+    kind: str
+    digest: str
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalSpec:
+    """Which index is searched, how many passages are shown, below what score nothing is shown."""
+
+    index: str
+    passages: int = 3
+    min_score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Defaults of an answer; a caller's own values override them. `None` leaves the engine's default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def wire(self) -> dict[str, Any]:
+        """The fields that are set, named as the OpenAI wire names them."""
+        said = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
+        return {k: v for k, v in said.items() if v is not None} | ({"stop": list(self.stop)} if self.stop else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Where it came from. Does not count towards the digest: the same weights made twice are the same model."""
+
+    method: str = "zero_shot"
+    dataset: str | None = None
+    """Fingerprint of the data it was made from."""
+    recipe: dict[str, Any] = field(default_factory=dict)
+    run: str | None = None
+    scorecard: dict[str, Any] = field(default_factory=dict)
+    base_digest: str | None = None
+    code_version: str | None = None
+    parent: str | None = None
+    created: str | None = None
+    """UTC, ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptedModel:
+    name: str
+    version: int
+    """0 while it is a draft."""
+    base: str
+    adapter: AdapterRef | None = None
+    prompt: PromptTemplate | None = None
+    retrieval: RetrievalSpec | None = None
+    sampling: Sampling = Sampling()
+    lineage: Lineage = Lineage()
+
+    @property
+    def digest(self) -> str:
+        """sha256 of what decides an answer: base, adapter, prompt, retrieval, sampling. 64 hex digits."""
+        content = {k: v for k, v in to_json(self).items() if k in ("base", "adapter", "prompt", "retrieval", "sampling")}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def engine_name(self) -> str:
+        """What the engine calls it: unique to these weights for ever, so no cache can be stale."""
+        return self.base if self.adapter is None else f"{self.name}--{self.adapter.digest[:12]}"
+
+    @property
+    def pinned(self) -> str:
+        """`name@version`, which always answers with this very version."""
+        return f"{self.name}@{self.version}"
+
+
+def to_json(model: AdaptedModel) -> dict[str, Any]:
+    return dataclasses.asdict(model)
+
+
+def from_json(raw: dict[str, Any]) -> AdaptedModel:
+    """The model that `to_json` wrote. Unknown fields are errors: a newer Graft wrote this folder."""
+    try:
+        prompt, retrieval = raw.get("prompt"), raw.get("retrieval")
+        sampling = dict(raw.get("sampling") or {})
+        return AdaptedModel(
+            name=checked_name(raw["name"]),
+            version=int(raw["version"]),
+            base=raw["base"],
+            adapter=AdapterRef(**raw["adapter"]) if raw.get("adapter") else None,
+            prompt=PromptTemplate(prompt.get("system"), tuple(Shot(**s) for s in prompt.get("shots", ()))) if prompt else None,
+            retrieval=RetrievalSpec(**retrieval) if retrieval else None,
+            sampling=Sampling(**sampling | {"stop": tuple(sampling.get("stop") or ())}),
+            lineage=Lineage(**(raw.get("lineage") or {})),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"not an adapted model this version of Graft can read: {error}") from error

@@ -1,0 +1,146 @@
+"""Base models: from a name, a folder or a hub id to a folder of safetensors, and plain facts about it.
+
+`locate` and `facts` need no torch; `open_model` and `open_tokenizer` are the doors that load weights and vocabulary.
+Knows no engine and no adapter.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapters import embedded
+from adapters.errors import InvalidInput, NotFound
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    name: str
+    folder: Path
+    """Absolute; holds config.json, tokenizer files and *.safetensors."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaseFacts:
+    """What memory and rules need to know of a decoder, read from config.json and the safetensors headers."""
+
+    params: int
+    hidden: int
+    layers: int
+    vocab: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    context: int
+    tied: bool
+    bytes_per_param: float
+    digest: str
+    """sha256 over config.json and the headers: cheap, and different for another shape or dtype."""
+
+    @property
+    def params_b(self) -> float:
+        return self.params / 1e9
+
+
+def locate(model: str, cache: Path, *, name: str | None = None) -> Base:
+    """The base named by an embedded name (`smollm2`), a folder, or a hub id (`Org/model`), prepared if need be.
+
+    A hub id is downloaded by huggingface_hub into its own cache and needs a network the first time.
+    """
+    if model in embedded.EMBEDDED:
+        return Base(name or model, embedded.prepare(model, cache))
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InvalidInput(f"{folder} has no config.json, so it is not a Hugging Face model folder", param="model")
+        return Base(name or default_name(folder.name), folder.resolve())
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", model) and not model.startswith((".", "/")):
+        return Base(name or default_name(model.split("/")[1]), _download(model))
+    known = ", ".join(sorted(embedded.EMBEDDED))
+    raise NotFound(f"'{model}' is no folder here, no hub id (Org/name) and no embedded base ({known})", param="model")
+
+
+def default_name(folder_name: str) -> str:
+    return re.sub(r"[^a-z0-9._]+", "-", folder_name.lower()).strip("-._") or "base"
+
+
+def _download(hub_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    try:
+        patterns = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
+        return Path(snapshot_download(hub_id, allow_patterns=patterns)).resolve()
+    except RepositoryNotFoundError as error:
+        raise NotFound(
+            f"the hub has no model '{hub_id}' that you may read; check the id and HF_TOKEN", param="model"
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise NotFound(f"'{hub_id}' could not be downloaded ({error}); give a local folder instead", param="model") from error
+
+
+def facts(folder: Path) -> BaseFacts:
+    """Raises InvalidInput where config.json lacks what a decoder has, or no safetensors file is there."""
+    raw = (folder / "config.json").read_bytes()
+    config = json.loads(raw)
+    config = config.get("text_config", config)
+    digest = hashlib.sha256(raw)
+    params = size_bytes = 0
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise InvalidInput(f"{folder} holds no *.safetensors; Graft reads no pickled weights", param="model")
+    for file in files:
+        header = tensor_header(file)
+        digest.update(json.dumps(header, sort_keys=True).encode())
+        for tensor in header.values():
+            count = 1
+            for side in tensor["shape"]:
+                count *= side
+            params += count
+            size_bytes += tensor["data_offsets"][1] - tensor["data_offsets"][0]
+    try:
+        heads = config["num_attention_heads"]
+        return BaseFacts(
+            params=params, hidden=config["hidden_size"], layers=config["num_hidden_layers"], vocab=config["vocab_size"],
+            heads=heads, kv_heads=config.get("num_key_value_heads") or heads,
+            head_dim=config.get("head_dim") or config["hidden_size"] // heads,
+            intermediate=config["intermediate_size"], context=config["max_position_embeddings"],
+            tied=bool(config.get("tie_word_embeddings", False)), bytes_per_param=size_bytes / params, digest=digest.hexdigest(),
+        )  # fmt: skip
+    except KeyError as error:
+        raise InvalidInput(f"{folder}/config.json has no {error}, so it is not a decoder Graft knows", param="model") from error
+
+
+def tensor_header(file: Path) -> dict[str, dict[str, Any]]:
+    """Name → {dtype, shape, data_offsets} of a safetensors file, its weights unread."""
+    try:
+        with file.open("rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            if length > 100_000_000:  # the format's own bound
+                raise ValueError(f"a header of {length} bytes")
+            header: dict[str, dict[str, Any]] = json.loads(handle.read(length))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{file} is not a safetensors file ({error})", param="model") from error
+    header.pop("__metadata__", None)
+    return header
+
+
+def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def open_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True, attn_implementation="sdpa")
