@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -144,7 +145,10 @@ def load(
         if field in overrides:
             value, source = overrides[field], f"--{setting.name.replace('_', '-')}"
         values[field] = _typed(setting, value, source)
-    bases = overrides.get("bases") or _bases(raw.get("bases", []), str(file)) or (BaseSetting("smollm2", "smollm2"),)
+    listed = _bases(raw.get("bases", []), str(file))
+    if "GRAFT_BASES" in environment:  # a JSON list of the same tables; `graft serve` hands them to its processes so
+        listed = _bases(json.loads(environment["GRAFT_BASES"]), "GRAFT_BASES")
+    bases = overrides.get("bases") or listed or (BaseSetting("smollm2", "smollm2"),)
     values["storage_home"] = Path(values["storage_home"]).expanduser().absolute()
     values["storage_cache"] = Path(values["storage_cache"]).expanduser().absolute()
     settings = Settings(**values, bases=tuple(bases))

@@ -1,0 +1,68 @@
+"""The `graft` command: the table of verbs. Each verb is a file, imported when it is called, so help stays instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from cyclopts import App, CycloptsError
+
+from adapters.errors import GraftError
+from gateway.cli import terminal
+
+app = App(
+    name="graft",
+    help="Prompt it, give it documents, clip weights onto it, or tune it whole? Graft measures, makes and serves the answer.",
+    version_flags=["--version"],
+    version="graft 0.1.0",
+)
+models = App(name="models", help="Adapted models: list, look at, move names between versions, remove.")
+jobs = App(name="jobs", help="Work in the queue: list, look at, follow, cancel.")
+
+VERBS = {
+    "serve": ("gateway.cli.serve:serve", "Serve base models and everything published, behind the OpenAI API."),
+    "advise": ("gateway.cli.advise:advise", "Which method suits this data? An answer with its evidence."),
+    "tune": ("gateway.cli.tune:tune", "Make an adapted model from a data file, score it, publish it if it is better."),
+    "chat": ("gateway.cli.chat:chat", "Talk to a served model."),
+    "tour": ("gateway.cli.tour:tour", "Play the whole job on a small example: advise, tune, publish, ask, compare."),
+}
+MODEL_VERBS = {
+    "ls": ("gateway.cli.models:ls", "Every adapted model and where its name points."),
+    "show": ("gateway.cli.models:show", "One version: base, adapter, prompt, lineage, scorecard."),
+    "promote": ("gateway.cli.models:promote", "Point a name at a version (or publish a draft and point at it)."),
+    "rollback": ("gateway.cli.models:rollback", "Point a name back at the version it had before."),
+    "rm": ("gateway.cli.models:rm", "Remove a version, or a name with all its versions."),
+}
+JOB_VERBS = {
+    "ls": ("gateway.cli.jobs:ls", "The newest jobs."),
+    "show": ("gateway.cli.jobs:show", "One job, with its events."),
+    "logs": ("gateway.cli.jobs:logs", "What the job's process printed; -f follows it."),
+    "wait": ("gateway.cli.jobs:wait", "Show progress until the job ends."),
+    "cancel": ("gateway.cli.jobs:cancel", "End a job that waits or runs."),
+}
+for group, verbs in ((app, VERBS), (models, MODEL_VERBS), (jobs, JOB_VERBS)):
+    for verb, (place, sentence) in verbs.items():
+        group.command(place, name=verb, help=sentence)
+app.command(models)
+app.command(jobs)
+
+
+def main() -> None:
+    """Exit status: 0 done, 1 it failed and says why, 2 the command was wrong, 130 interrupted."""
+    try:
+        app(exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        sys.exit(2)  # cyclopts has printed what is wrong
+    except GraftError as error:
+        terminal.complain(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader of a pipe (head, less) has left; Python would complain once more when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

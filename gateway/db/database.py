@@ -1,0 +1,74 @@
+"""Opens the database and brings it to the newest schema. SQLite in WAL mode, or Postgres by its URL.
+
+Synchronous on purpose: no request reads the database (names are cached, see `names.py`), and the runner, the command
+line and the gateway's rare writes then share one set of code. Knows no table's meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def open_database(url: str) -> Engine:
+    """An engine on the newest schema. SQLite is migrated here; Postgres by `python -m gateway.db.database URL`."""
+    parsed = make_url(url)
+    engine = create_engine(parsed)
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        migrate(engine)
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    with engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction that holds the write lock from its start, so that what it read is still true when it writes."""
+    with engine.connect().execution_options(graft_write=True) as connection, connection.begin():
+        yield connection
+
+
+def migrate(engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with writing(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # pysqlite's own transaction handling begins too late (at the first write); ours begins in _begin_sqlite
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 15000")  # first: switching to WAL itself may have to wait for a lock
+    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # a read transaction that turns into a write one fails at once, whatever busy_timeout says; so writers say so first
+    writes = connection.get_execution_options().get("graft_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+if __name__ == "__main__":
+    import sys
+
+    migrate(create_engine(sys.argv[1]))

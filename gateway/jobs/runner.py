@@ -1,0 +1,157 @@
+"""The process that works through the queue: `python -m gateway.jobs.runner [--until-idle]`.
+
+One runner a home (a file lock says who); a job's own work is a child process, which dies with the runner and is
+taken up again from its folder by the next one. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import signal
+import socket
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from adapters.errors import GraftError
+from adapters.registry import Registry
+from gateway import children, settings
+from gateway.db.database import open_database
+from gateway.db.names import Names
+from gateway.jobs.store import Job, JobStore, LeaseLost
+from gateway.jobs.tasks import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LOOK_S = 0.5
+"""How often an idle runner looks into the queue: another process's insert is nothing one can wait on."""
+BEAT_S = 1.0
+"""How often a running job's lease is renewed and a wish to cancel is noticed."""
+GRACE_S = 30.0
+"""What a job gets to write its checkpoint after SIGTERM."""
+EX_TEMPFAIL = 75
+"""Exit status of a task that was asked to stop and can go on later."""
+
+
+class Runner:
+    def __init__(self, setting: settings.Settings) -> None:
+        database = open_database(setting.database_url)
+        self._settings = setting
+        self._registry = Registry(setting.models)
+        self._names = Names(database, self._registry)
+        self._store = JobStore(database)
+        self._owner = f"{socket.gethostname()}:{os.getpid()}"
+        self._stopping = asyncio.Event()
+
+    async def work(self, *, until_idle: bool) -> None:
+        for what in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(what, self._stopping.set)
+        while not self._stopping.is_set():
+            job = self._store.claim(self._owner, lease_s=self._settings.jobs_lease_s, attempts=self._settings.jobs_attempts)
+            if job is not None:
+                await self._do(job)
+            elif until_idle:
+                return
+            else:
+                await self._wait(self._stopping.wait(), LOOK_S)
+
+    async def _do(self, job: Job) -> None:
+        log = log_file(self._settings, job.id)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with log.open("ab") as output:
+                status, cancelled = await self._watch(job, output)
+            self._settle(job, status, cancelled=cancelled, log=log)
+        except LeaseLost as lost:
+            print(lost, file=sys.stderr)
+
+    async def _watch(self, job: Job, output: IO[bytes]) -> tuple[int, bool]:
+        """Runs the job's process to its end; (exit status, whether it was ended because somebody cancelled)."""
+        process = await children.start(KINDS[job.kind].argv(job.payload), stdout=output, stderr=output)
+        try:
+            while True:
+                await self._wait(process.wait(), BEAT_S)
+                if process.returncode is not None:
+                    return process.returncode, False
+                wish = self._store.renew(job, lease_s=self._settings.jobs_lease_s).cancel_requested
+                if wish or self._stopping.is_set():
+                    return await children.end(process, grace_s=GRACE_S), wish
+        finally:
+            if process.returncode is None:  # the lease is lost: what we started must not go on beside its successor
+                await children.end(process, grace_s=0.0)
+
+    def _settle(self, job: Job, status: int, *, cancelled: bool, log: Path) -> None:
+        if status == 0:
+            try:
+                result = KINDS[job.kind].settle(job.payload, self._registry, self._names)
+            except GraftError as error:
+                self._store.finish(job, "failed", error={"code": error.code, "message": error.message, "param": error.param})
+            else:
+                self._store.finish(job, "succeeded", result=result)
+        elif cancelled:
+            self._store.finish(job, "cancelled")
+        elif self._stopping.is_set():
+            self._store.requeue(job, "its runner was asked to stop", count=False)
+        elif status == 1:
+            self._store.finish(job, "failed", error=_failure(job, log))
+        else:
+            self._store.requeue(job, _how_it_died(status))
+
+    @staticmethod
+    async def _wait(what: Any, timeout_s: float) -> None:
+        try:
+            await asyncio.wait_for(what, timeout_s)
+        except TimeoutError:
+            return
+
+
+def log_file(setting: settings.Settings, job_id: str) -> Path:
+    return setting.logs / "jobs" / f"{job_id}.log"
+
+
+def _failure(job: Job, log: Path) -> dict[str, Any]:
+    try:
+        reason: dict[str, Any] = json.loads((Path(job.payload["run"]) / "failure.json").read_bytes())
+    except (OSError, ValueError):
+        return {"code": "job_failed", "message": f"the process ended with status 1; see {log}", "param": None}
+    return reason
+
+
+def _how_it_died(status: int) -> str:
+    if status == -signal.SIGKILL:
+        return "its process was killed (SIGKILL): by hand, or by the kernel for want of memory"
+    if status < 0:
+        return f"its process was ended by {signal.Signals(-status).name}"
+    if status == EX_TEMPFAIL:
+        return "its process was asked to stop"
+    return f"its process ended with status {status}"
+
+
+@contextmanager
+def only_runner(home: Path, *, wait: bool) -> Iterator[bool]:
+    """Holds the home's runner lock; yields False where another runner holds it and `wait` is false."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "runner.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def main(arguments: list[str]) -> None:
+    setting = settings.load()
+    until_idle = "--until-idle" in arguments
+    with only_runner(setting.storage_home, wait=not until_idle) as alone:
+        if alone:
+            asyncio.run(Runner(setting).work(until_idle=until_idle))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
