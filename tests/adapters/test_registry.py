@@ -1,0 +1,164 @@
+"""The registry's promise: a folder is whole or not there, a version number is taken once, the same model is one folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.adapted_model import AdaptedModel, AdapterRef, Lineage, RetrievalSpec, Sampling, checked_name, from_json, to_json
+from adapters.errors import InvalidInput, NotFound
+from adapters.prompts import PromptTemplate, Shot
+from adapters.registry import MANIFEST, Registry, file_digest
+
+
+def prompted(text: str, name: str = "bot") -> AdaptedModel:
+    return AdaptedModel(name=name, version=0, base="tiny", prompt=PromptTemplate(system=text))
+
+
+def with_adapter(folder: Path, content: bytes = b"weights", name: str = "bot") -> AdaptedModel:
+    folder.mkdir(exist_ok=True)
+    (folder / "adapter_model.safetensors").write_bytes(content)
+    (folder / "adapter_config.json").write_text("{}")
+    digest = file_digest(folder / "adapter_model.safetensors")
+    return AdaptedModel(name=name, version=0, base="tiny", adapter=AdapterRef("lora", digest, 8))
+
+
+def test_a_draft_becomes_version_one_and_stays_where_it_lies(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "models")
+    draft = registry.add(with_adapter(tmp_path / "peft"), tmp_path / "peft")
+    assert registry.versions("bot") == []
+    assert registry.drafts("bot") == [draft]
+    before = registry.adapter_folder(draft)
+    published = registry.publish(draft)
+    assert published.version == 1
+    assert registry.drafts("bot") == []
+    assert registry.load("bot", 1) == published
+    assert registry.adapter_folder(published) == before
+    assert before.is_absolute()
+
+
+def test_adding_and_publishing_the_same_model_again_changes_nothing(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    first = registry.publish(registry.add(prompted("a")))
+    again = registry.publish(registry.add(dataclasses.replace(prompted("a"), lineage=Lineage(run="another"))))
+    assert (first.version, again.version) == (1, 1)
+    assert registry.publish(registry.add(prompted("b"))).version == 2
+
+
+def test_weights_that_are_not_what_the_model_says_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    model = with_adapter(tmp_path / "peft")
+    (tmp_path / "peft" / "adapter_model.safetensors").write_bytes(b"torn")
+    registry = Registry(tmp_path / "models")
+    with pytest.raises(InvalidInput, match="torn"):
+        registry.add(model, tmp_path / "peft")
+    assert list((tmp_path / "models" / "bot").iterdir()) == []
+
+
+def test_a_version_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    registry.publish(registry.add(prompted("a")))
+    with pytest.raises(NotFound, match=r"no version 7 \(it has: 1\)"):
+        registry.load("bot", 7)
+
+
+def test_removing_takes_a_version_or_the_whole_name(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    for text in "ab":
+        registry.publish(registry.add(prompted(text)))
+    registry.remove("bot", 1)
+    assert registry.versions("bot") == [2]
+    registry.remove("bot")
+    assert registry.names() == []
+    with pytest.raises(NotFound):
+        registry.remove("bot")
+
+
+def _publish_many(root: Path, worker: int) -> None:
+    registry = Registry(root)
+    for number in range(10):
+        registry.publish(registry.add(prompted(f"{worker}-{number}")))
+
+
+def test_publishers_at_the_same_time_never_share_a_number(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_publish_many, args=(tmp_path, worker)) for worker in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    registry = Registry(tmp_path)
+    assert registry.versions("bot") == list(range(1, 31))
+    texts = {registry.load("bot", version).prompt for version in registry.versions("bot")}
+    assert len(texts) == 30
+
+
+def _publish_until_killed(root: Path) -> None:
+    registry, number = Registry(root), 0
+    while True:
+        number += 1
+        registry.publish(registry.add(prompted(str(number), name=f"bot{number % 5}")))
+
+
+def test_a_kill_at_any_moment_leaves_only_whole_versions(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    for _ in range(4):
+        worker = context.Process(target=_publish_until_killed, args=(tmp_path,))
+        worker.start()
+        seen = len(list(tmp_path.glob("*/versions/[0-9]*")))
+        while len(list(tmp_path.glob("*/versions/[0-9]*"))) < seen + 20:
+            assert worker.is_alive()
+        os.kill(worker.pid or 0, signal.SIGKILL)
+        worker.join()
+    registry = Registry(tmp_path)
+    for name in registry.names():
+        versions = registry.versions(name)
+        assert versions == list(range(1, len(versions) + 1))
+        assert all(registry.load(name, version).version == version for version in versions)
+        assert all((registry.folder(draft) / MANIFEST).is_file() for draft in registry.drafts(name))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../up", "/abs", "a/b", "UPPER", "a..b", "a--b", ".hidden", "a b", "x" * 129, "naïve", "a\n"]
+)
+def test_names_that_could_leave_the_folder_or_confuse_an_engine_are_refused(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        checked_name(name)
+
+
+text = st.text(max_size=20)
+adapted_models = st.builds(
+    AdaptedModel,
+    name=st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True),
+    version=st.integers(0, 99),
+    base=st.just("tiny"),
+    adapter=st.none()
+    | st.builds(AdapterRef, kind=st.just("lora"), digest=st.just("0" * 64), rank=st.none() | st.integers(1, 64)),
+    prompt=st.none()
+    | st.builds(PromptTemplate, system=st.none() | text, shots=st.lists(st.builds(Shot, text, text), max_size=3).map(tuple)),
+    retrieval=st.none() | st.builds(RetrievalSpec, index=text, passages=st.integers(1, 9), min_score=st.floats(0, 1)),
+    sampling=st.builds(
+        Sampling,
+        temperature=st.none() | st.floats(0, 2),
+        max_tokens=st.none() | st.integers(1, 99),
+        top_p=st.none(),
+        stop=st.lists(text, max_size=2).map(tuple),
+    ),
+    lineage=st.builds(Lineage, method=st.just("lora"), run=st.none() | text),
+)
+
+
+@given(adapted_models)
+def test_what_is_written_is_what_is_read(model: AdaptedModel) -> None:
+    assert from_json(to_json(model)) == model
+
+
+@given(adapted_models, st.integers(0, 99))
+def test_version_and_lineage_do_not_change_what_a_model_is(model: AdaptedModel, version: int) -> None:
+    assert dataclasses.replace(model, version=version, lineage=Lineage(run="x")).digest == model.digest
