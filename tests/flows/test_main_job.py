@@ -1,0 +1,163 @@
+"""The whole job on real parts: SmolLM2 on a real vLLM behind `graft serve`, the unmodified OpenAI client, real tuning.
+
+One server for the file; the tests build on each other from top to bottom, as a newcomer's first hour does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from adapters.bases import open_tokenizer
+from adapters.conversation import wire
+from adapters.data.dataset import open_dataset
+from adapters.data.tokens import prompt_ids
+from gateway.cli.tour import EXAMPLE, NAME
+from gateway.settings import load
+from tests.flows.serving import Served, children_of, command_of, processes_matching, serving
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+
+FRANCE = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("graft")) as served:
+        yield served
+        below = children_of(served.process.pid)
+    left = [command_of(pid) for pid in below if command_of(pid)]
+    assert left == [], "a clean stop leaves no process"
+
+
+def ask(served: Served, model: str, messages: Any = FRANCE, **more: Any) -> Any:
+    return served.client.chat.completions.create(model=model, messages=messages, temperature=0, max_tokens=16, **more)
+
+
+def test_the_client_lists_the_base_and_chats_with_it_whole_and_streamed(served: Served) -> None:
+    assert [model.id for model in served.client.models.list()] == ["smollm2"]
+    whole = ask(served, "smollm2")
+    assert "Paris" in whole.choices[0].message.content
+    assert whole.usage.completion_tokens > 0
+    pieces = [chunk.choices[0].delta.content or "" for chunk in ask(served, "smollm2", stream=True) if chunk.choices]
+    assert "".join(pieces) == whole.choices[0].message.content
+    completed = served.client.completions.create(
+        model="smollm2", prompt="The capital of France is", max_tokens=8, temperature=0
+    )
+    assert "Paris" in completed.choices[0].text
+
+
+def test_wrong_asks_raise_the_clients_typed_exceptions(served: Served) -> None:
+    with pytest.raises(openai.NotFoundError) as unknown:
+        ask(served, "nobody")
+    assert unknown.value.code == "model_not_found"
+    with pytest.raises(openai.BadRequestError):
+        ask(served, "smollm2", messages="not a list")
+    with pytest.raises(openai.BadRequestError):
+        served.client.chat.completions.create(model="smollm2", messages=FRANCE, temperature=99)  # type: ignore[call-overload]
+    with pytest.raises(openai.BadRequestError) as long:
+        ask(served, "smollm2", messages=[{"role": "user", "content": "word " * 5000}])
+    assert long.value.code == "context_length_exceeded"
+
+
+def test_the_tour_tunes_publishes_and_scores_clearly_above_the_base(served: Served) -> None:
+    outcome = served.graft_json("tour")
+    assert [model.id for model in served.client.models.list()] == ["smollm2", NAME]
+    assert outcome["score"]["adapted"] > outcome["score"]["base"] + 0.15
+    said = served.client.models.retrieve(NAME)
+    assert (said.parent, said.root is not None) == ("smollm2", True)  # type: ignore[attr-defined]
+    raw = served.client.chat.completions.with_raw_response.create(model=NAME, messages=FRANCE, max_tokens=4)  # type: ignore[call-overload]
+    assert raw.headers["x-graft-model"] == f"{NAME}@1"
+    assert raw.parse().model == NAME
+
+
+def test_the_served_scores_are_those_the_trainer_saw(served: Served) -> None:
+    listed = served.graft_json("models", "show", NAME)
+    tour = served.graft_json("tour")  # the same data and seed give the same weights, so the same version
+    assert tour["adapted"] == f"{NAME}@1"
+    trained = listed["lineage"]["scorecard"]["adapted"]["mean"]
+    # bf16 kernels differ between trainer and engine: a near tie may fall the other way on a row or two
+    assert abs(tour["score"]["adapted"] - trained) <= 2.5 / tour["n_held_out"]
+
+
+def test_a_name_may_carry_a_prompt_and_its_tokens_are_those_of_the_trainer(served: Served) -> None:
+    arguments = (
+        "--name",
+        "shots-bot",
+        "--method",
+        "few_shot",
+        "--shots",
+        "3",
+        "--system",
+        "Name the queue.",
+        "--publish",
+        "always",
+    )
+    made = served.graft_json("tune", str(EXAMPLE), *arguments)
+    assert made["published"]
+    row = open_dataset(EXAMPLE).examples[0]
+    said = ask(served, "shots-bot", wire(row.prompt), extra_body={"return_token_ids": True})
+    model = served.graft_json("models", "show", "shots-bot")
+    tokenizer = open_tokenizer(load().storage_cache / "bases" / "smollm2")
+    from adapters.adapted_model import from_json
+
+    fields = {key: value for key, value in model.items() if key not in ("digest", "folder")}
+    assert said.prompt_token_ids == prompt_ids(tokenizer, wire(row.prompt), from_json(fields).prompt)
+    assert len(from_json(fields).prompt.shots) == 3  # type: ignore[union-attr]
+
+
+def test_promote_and_rollback_move_the_name_while_it_is_served(served: Served) -> None:
+    made = served.graft_json(
+        "tune", str(EXAMPLE), "--name", "shots-bot", "--method", "few_shot", "--shots", "2", "--publish", "always"
+    )
+    assert made["version"] == 2
+    served.graft("models", "rollback", "shots-bot")
+
+    def version() -> str:
+        raw = served.client.chat.completions.with_raw_response.create(model="shots-bot", messages=FRANCE, max_tokens=1)  # type: ignore[call-overload]
+        return str(raw.headers["x-graft-model"])
+
+    threading.Event().wait(0.25)  # the stated bound on how long a gateway may answer with the name's old version
+    assert version() == "shots-bot@1"
+    served.graft("models", "promote", "shots-bot", "2")
+    threading.Event().wait(0.25)
+    assert version() == "shots-bot@2"
+
+
+def test_a_killed_engine_breaks_its_stream_honestly_and_comes_back_with_its_adapters(served: Served) -> None:
+    engine = processes_matching("api_server", served.process.pid)
+    assert engine
+    long = [{"role": "user", "content": "Tell me a very long story about a coffee machine."}]
+    stream = served.client.chat.completions.create(
+        model=NAME, messages=long, max_tokens=1500, stream=True, temperature=1, extra_body={"ignore_eos": True}
+    )  # type: ignore[call-overload]
+    for _ in range(5):
+        next(stream)
+    for pid in engine:
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(openai.APIError) as broken:
+        list(stream)
+    assert "engine" in str(broken.value).lower()
+    served.wait_ready()
+    row = open_dataset(EXAMPLE).examples[0]
+    assert ask(served, NAME, wire(row.prompt)).choices[0].message.content
+    assert not set(engine) & set(processes_matching("api_server", served.process.pid))
+
+
+def test_a_killed_gateway_is_started_again_and_leaves_no_engine_behind(served: Served) -> None:
+    before = processes_matching("api_server", served.process.pid)
+    worker = next(pid for pid in children_of(served.process.pid) if "granian" in command_of(pid))
+    os.kill(worker, signal.SIGKILL)
+    for pid in before:
+        handle = Path(f"/proc/{pid}/cmdline")
+        while handle.exists() and handle.read_bytes():
+            threading.Event().wait(0.1)
+    served.wait_ready()
+    assert ask(served, NAME).choices[0].message.content is not None
