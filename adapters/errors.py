@@ -3,6 +3,7 @@
 GraftError
 ├── InvalidInput      a value is wrong; `param` names the field
 │   ├── DataError     a row of a data file is wrong; names file, line and field
+│   │   └── DataErrors   several rows are; lists them all
 │   └── WillNotFit    the work needs more memory than there is
 ├── NotFound          nothing has that name
 ├── Conflict          the state has moved on, or the name is taken
@@ -15,6 +16,8 @@ To add an error: subclass here, give it a `code`, add it to the drawing; both ma
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class GraftError(Exception):
@@ -44,6 +47,18 @@ class DataError(InvalidInput):
         where = where if field is None else f"{where}, field '{field}'"
         super().__init__(f"{where}: {message}", param=field)
         self.path, self.line, self.field = path, line, field
+
+
+class DataErrors(DataError):
+    """Everything wrong with one file, so that it can be mended in one go. `findings` has at least two members."""
+
+    def __init__(self, findings: Sequence[DataError], *, path: str, cut: bool = False) -> None:
+        self.findings = tuple(findings)
+        first = self.findings[0]
+        count = f"{len(self.findings)} or more" if cut else f"{len(self.findings)}"
+        listed = "\n".join(f"  {finding.message}" for finding in self.findings)
+        super().__init__(f"{count} things are wrong:\n{listed}", path=path)
+        self.line, self.field, self.param = first.line, first.field, first.param
 
 
 class WillNotFit(InvalidInput):

@@ -9,8 +9,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from adapters import embedded
+from adapters import bases
 from gateway import settings
+from gateway.cli.base import located
 
 
 def advise(
@@ -46,10 +47,9 @@ def advise(
     if gpu_gib is not None:
         argv += ["--gpu-gib", str(gpu_gib)]
     if file is not None:
-        model = base or setting.bases[0].model
-        if model in embedded.EMBEDDED and embedded.is_prepared(model, setting.storage_cache):
-            model = str(embedded.prepare(model, setting.storage_cache))
-        argv += ["--base", model]
+        known = {served.name: served for served in setting.bases}
+        chosen = known.get(base or setting.bases[0].name) or settings.BaseSetting(bases.default_name(str(base)), str(base))
+        argv += ["--base", str(located(chosen, setting).folder), "--base-name", chosen.name]
     for pair in stated:
         name, _, value = pair.partition("=")
         argv += [f"--{name.replace('_', '-')}", value]

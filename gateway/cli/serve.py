@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from asyncio.subprocess import Process
@@ -21,8 +20,9 @@ from cyclopts import Parameter
 from rich.markup import escape
 
 from adapters import bases, embedded
-from adapters.errors import Conflict, GraftError
+from adapters.errors import Conflict
 from gateway import children, settings
+from gateway.cli.base import located
 from gateway.cli.chat import address
 from gateway.cli.terminal import err
 
@@ -69,7 +69,7 @@ def serve(
     _port_is_free(setting)
     if setting.engine_kind != "stub":
         for base in setting.bases:
-            _prepare(base, setting)
+            located(base, setting)
     _export(setting)
     asyncio.run(_Serving(setting).run())
 
@@ -113,17 +113,6 @@ def _port_is_free(setting: settings.Settings) -> None:
                 "end what uses it, or choose another --port",
                 param="port",
             ) from error
-
-
-def _prepare(base: settings.BaseSetting, setting: settings.Settings) -> None:
-    if base.model in embedded.EMBEDDED and not embedded.is_prepared(base.model, setting.storage_cache):
-        with err.status(f"preparing {base.model} once (about 20 s)"):
-            # in a process of its own, so that this one, which lives on, never loads torch
-            argv = [sys.executable, "-m", "adapters", "prepare", "--cache", str(setting.storage_cache)]
-            done = subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
-        if done.returncode != 0:
-            raise GraftError(f"{base.model} could not be prepared: {done.stderr.strip()[-2000:]}")
-    bases.locate(base.model, setting.storage_cache)
 
 
 class _Serving:

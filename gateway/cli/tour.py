@@ -19,6 +19,7 @@ from adapters.conversation import Example, wire
 from adapters.data.dataset import open_dataset, split
 from adapters.errors import GraftError, NotFound
 from adapters.evaluation.metrics import METRICS
+from adapters.tuning.request import read_request
 from gateway import settings
 from gateway.cli.chat import not_running, open_client
 from gateway.cli.desk import Desk
@@ -117,8 +118,6 @@ def _play(steps: _Steps, *, quiet: bool) -> dict[str, Any]:
 
 def _held_out(desk: Desk, run: str) -> Sequence[Example]:
     """The rows that the run did not train on: the same data, seed and shares give the same split."""
-    from adapters.tuning.run import read_request
-
     recipe = read_request(Path(run)).recipe
     return split(
         open_dataset(EXAMPLE), seed=recipe.seed, validation=recipe.validation_share, held_out=recipe.held_out_share

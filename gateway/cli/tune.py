@@ -18,8 +18,9 @@ from adapters.data.dataset import open_dataset
 from adapters.errors import InvalidInput
 from adapters.prompts import PromptTemplate
 from adapters.tuning.recipe import Recipe, defaults
-from adapters.tuning.run import RunRequest, create
+from adapters.tuning.request import RunRequest, create
 from gateway import settings
+from gateway.cli.base import located
 from gateway.cli.desk import Desk
 from gateway.cli.progress import ensure_runner, follow, report
 from gateway.cli.terminal import err
@@ -120,14 +121,14 @@ def submit(
     if name in {known.name for known in desk.settings.bases}:
         raise InvalidInput(f"'{name}' is the name of a base; choose another for the adapted model", param="name")
     dataset = open_dataset(file, **(columns or {}))
-    located = bases.locate(setting.model, desk.settings.storage_cache, name=setting.name)
+    base_folder = located(setting, desk.settings).folder
     wanted = {knob: value for knob, value in (knobs or {}).items() if value is not None}
-    recipe = _recipe(method, len(dataset.examples), bases.facts(located.folder), wanted)
+    recipe = _recipe(method, len(dataset.examples), bases.facts(base_folder), wanted)
     job_id = f"job-{secrets.token_hex(6)}"
     folder = desk.settings.runs / job_id
     request = RunRequest(
-        run=job_id, name=name, base=setting.name, base_folder=str(located.folder), registry=str(desk.settings.models),
-        recipe=recipe, template=template, **(columns or {}),
+        name=name, base=setting.name, base_folder=base_folder, registry=desk.settings.models, recipe=recipe,
+        template=template, max_rank=desk.settings.engine_max_lora_rank, **(columns or {}),
     )  # fmt: skip
     create(folder, request, file)
     return desk.jobs.submit("tune", {"name": name, "run": str(folder), "publish": publish}, job_id=job_id)

@@ -67,24 +67,25 @@ def test_wrong_asks_raise_the_clients_typed_exceptions(served: Served) -> None:
     assert long.value.code == "context_length_exceeded"
 
 
-def test_the_tour_tunes_publishes_and_scores_clearly_above_the_base(served: Served) -> None:
-    outcome = served.graft_json("tour")
+@pytest.fixture(scope="module")
+def tour(served: Served) -> Any:
+    return served.graft_json("tour")
+
+
+def test_the_tour_tunes_publishes_and_scores_clearly_above_the_base(served: Served, tour: Any) -> None:
+    assert tour["score"]["adapted"] > tour["score"]["base"] + 0.3
+    assert tour["adapted"] == f"{NAME}@1"
     assert [model.id for model in served.client.models.list()] == ["smollm2", NAME]
-    assert outcome["score"]["adapted"] > outcome["score"]["base"] + 0.15
-    said = served.client.models.retrieve(NAME)
-    assert (said.parent, said.root is not None) == ("smollm2", True)  # type: ignore[attr-defined]
+    assert served.client.models.retrieve(NAME).parent == "smollm2"  # type: ignore[attr-defined]
     raw = served.client.chat.completions.with_raw_response.create(model=NAME, messages=FRANCE, max_tokens=4)  # type: ignore[call-overload]
     assert raw.headers["x-graft-model"] == f"{NAME}@1"
     assert raw.parse().model == NAME
 
 
-def test_the_served_scores_are_those_the_trainer_saw(served: Served) -> None:
-    listed = served.graft_json("models", "show", NAME)
-    tour = served.graft_json("tour")  # the same data and seed give the same weights, so the same version
-    assert tour["adapted"] == f"{NAME}@1"
-    trained = listed["lineage"]["scorecard"]["adapted"]["mean"]
+def test_the_served_score_is_the_one_the_trainer_saw(tour: Any) -> None:
+    trained = next(step for step in tour["steps"] if "result" in step)["result"]["scorecard"]
     # bf16 kernels differ between trainer and engine: a near tie may fall the other way on a row or two
-    assert abs(tour["score"]["adapted"] - trained) <= 2.5 / tour["n_held_out"]
+    assert abs(tour["score"]["adapted"] - trained["adapted"]["mean"]) <= 2.5 / tour["n_held_out"]
 
 
 def test_a_name_may_carry_a_prompt_and_its_tokens_are_those_of_the_trainer(served: Served) -> None:

@@ -1,0 +1,128 @@
+"""`python -m adapters …`: prepare a base, tune, go on with a run, check an adapter; no gateway needed.
+
+Exit codes: 0 done, 1 an error said in one line, 2 wrong usage, 75 interrupted and to be started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from adapters import bases, embedded
+from adapters.errors import GraftError, Interrupted
+from adapters.registry import Registry
+from adapters.tuning import recipe as recipes
+from adapters.tuning.check import check_adapter
+from adapters.tuning.request import RunRequest, create
+
+TRY_AGAIN = 75
+"""EX_TEMPFAIL of sysexits.h."""
+
+KNOBS = {
+    "epochs": int, "learning_rate": float, "batch_size": int, "micro_batch_size": int, "max_length": int, "rank": int,
+    "alpha": int, "shots": int, "seed": int,
+}  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.verb(arguments)
+    except Interrupted as error:
+        print(error.message, file=sys.stderr)
+        return TRY_AGAIN
+    except GraftError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m adapters", description="What is clipped onto a base: made and measured.")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    cache = argparse.ArgumentParser(add_help=False)
+    cache.add_argument("--cache", type=Path, default=_cache(), help="where prepared bases are kept (%(default)s)")
+
+    prepare = verbs.add_parser("prepare", parents=[cache], help="unpack the embedded base into the cache, once")
+    prepare.add_argument("--name", default="smollm2", choices=sorted(embedded.EMBEDDED))
+    prepare.set_defaults(verb=_prepare)
+
+    tune = verbs.add_parser("tune", parents=[cache], help="make an adapted model from a data file")
+    tune.add_argument("file", type=Path, help="JSONL or CSV")
+    tune.add_argument("--base", required=True, help="an embedded name, a folder, or a hub id")
+    tune.add_argument("--name", required=True, help="of the adapted model")
+    tune.add_argument("--registry", type=Path, required=True, help="folder of adapted models")
+    tune.add_argument("--runs", type=Path, required=True, help="folder of runs")
+    tune.add_argument("--method", default="lora", help="lora, few_shot or zero_shot (%(default)s)")
+    tune.add_argument("--prompt-column")
+    tune.add_argument("--completion-column")
+    for knob, kind in KNOBS.items():
+        tune.add_argument(f"--{knob.replace('_', '-')}", type=kind)
+    tune.set_defaults(verb=_tune)
+
+    run = verbs.add_parser("run", help="do a run that was created, or go on with it")
+    run.add_argument("folder", type=Path)
+    run.set_defaults(verb=lambda arguments: _execute(arguments.folder))
+
+    check = verbs.add_parser("check", parents=[cache], help="say whether the engine would take an adapter")
+    check.add_argument("adapter", type=Path, help="PEFT folder")
+    check.add_argument("--base", required=True)
+    check.add_argument("--max-rank", type=int, default=64)
+    check.set_defaults(verb=_check)
+    return parser
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graft"
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    print(embedded.prepare(arguments.name, arguments.cache))
+
+
+def _tune(arguments: argparse.Namespace) -> None:
+    from adapters.data.dataset import open_dataset
+
+    base = bases.locate(arguments.base, arguments.cache)
+    data = open_dataset(arguments.file, prompt_column=arguments.prompt_column, completion_column=arguments.completion_column)
+    recipe = recipes.defaults(arguments.method, len(data.examples), bases.facts(base.folder))
+    knobs = {knob: getattr(arguments, knob) for knob in KNOBS if getattr(arguments, knob) is not None}
+    if "rank" in knobs and "alpha" not in knobs:
+        knobs["alpha"] = 2 * knobs["rank"]
+    request = RunRequest(
+        arguments.name, base.name, base.folder, arguments.registry, dataclasses.replace(recipe, **knobs),
+        prompt_column=arguments.prompt_column, completion_column=arguments.completion_column,
+    )  # fmt: skip
+    folder = arguments.runs / f"{arguments.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    create(folder, request, arguments.file)
+    print(f"run {folder}")
+    _execute(folder)
+    print(f"draft in {Registry(arguments.registry).root / arguments.name}")
+
+
+def _execute(folder: Path) -> None:
+    """Prints the stages as they begin, then the scorecard. SIGTERM and Ctrl-C let it write a checkpoint first."""
+    from adapters.tuning.run import execute
+
+    stop = threading.Event()
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(asked, lambda *_: stop.set())
+    result = execute(folder, stop, said=lambda stage: print(f"  {stage}", flush=True))
+    print(json.dumps(dataclasses.asdict(result), indent=1))
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    base = bases.locate(arguments.base, arguments.cache)
+    check_adapter(arguments.adapter, bases.facts(base.folder), arguments.max_rank)
+    print(f"{arguments.adapter} can be served on {base.name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Rows in batches: which rows go together, and one batch as tensors. Knows no model.
+
+Rows of like length go together, so little is padded; which ones, and in what order, follows from the seed alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from adapters.data.tokens import IGNORED, Encoded
+
+WINDOWS_A_BUCKET = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    input_ids: torch.Tensor
+    """(rows, longest), int64, padded on the right. A causal model never looks to the right, so no mask is needed."""
+    labels: torch.Tensor
+    """(rows, longest), int64: IGNORED wherever nothing is learned, padding included."""
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(self.input_ids.to(device), self.labels.to(device))
+
+
+def collate(rows: Sequence[Encoded]) -> Batch:
+    longest = max(len(row.input_ids) for row in rows)
+    # any id will do as padding: it is neither learned nor seen by what is
+    ids = [row.input_ids + [0] * (longest - len(row.input_ids)) for row in rows]
+    labels = [row.labels + [IGNORED] * (longest - len(row.labels)) for row in rows]
+    return Batch(torch.tensor(ids), torch.tensor(labels))
+
+
+def epoch_windows(lengths: Sequence[int], *, batch_size: int, micro_batch_size: int, seed: int) -> list[list[list[int]]]:
+    """One epoch as windows (one optimiser step each) of micro-batches of row indexes; every row once."""
+    shuffle = random.Random(seed)  # noqa: S311 - an order, not a secret
+    order = list(range(len(lengths)))
+    shuffle.shuffle(order)
+    windows = []
+    for start in range(0, len(order), batch_size * WINDOWS_A_BUCKET):
+        bucket = sorted(order[start : start + batch_size * WINDOWS_A_BUCKET], key=lambda row: lengths[row])
+        windows += _cut(bucket, batch_size)
+    shuffle.shuffle(windows)
+    return [_cut(window, micro_batch_size) for window in windows]
+
+
+def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Batches of row indexes, longest first, for work whose order does not matter."""
+    return _cut(sorted(range(len(lengths)), key=lambda row: -lengths[row]), size)
+
+
+def _cut(rows: list[int], size: int) -> list[list[int]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

@@ -1,0 +1,20 @@
+"""Every method that can be carried out, by the name users say. One file and one row adds one."""
+
+from __future__ import annotations
+
+from adapters.errors import InvalidInput
+from adapters.methods.contract import Method
+from adapters.methods.in_context import as_given, with_shots
+from adapters.methods.lora import Lora
+
+METHODS: dict[str, Method] = {
+    "zero_shot": Method(prompt=as_given),
+    "few_shot": Method(prompt=with_shots),
+    "lora": Method(prompt=as_given, weights=Lora()),
+}
+
+
+def method(name: str) -> Method:
+    if name not in METHODS:
+        raise InvalidInput(f"the method '{name}' cannot be carried out; choose one of {', '.join(METHODS)}", param="method")
+    return METHODS[name]

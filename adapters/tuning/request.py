@@ -1,0 +1,137 @@
+"""What a run was asked to do, and the folder that is made for it: everything needed to do it, on any machine.
+
+    <folder>/request.json    this file's RunRequest
+    <folder>/data.jsonl      the data file as it was (or data.csv, data.tsv)
+
+What the run leaves beside them is `run.py`'s. Knows no torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapters.adapted_model import checked_name
+from adapters.data.readers import data_format
+from adapters.errors import Conflict, InvalidInput, NotFound
+from adapters.methods.table import method
+from adapters.prompts import PromptTemplate, Shot
+from adapters.registry import file_digest
+from adapters.tuning import recipe as recipes
+from adapters.tuning.recipe import Recipe
+
+REQUEST = "request.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    name: str
+    """Of the adapted model to make."""
+    base: str
+    """The name the base is served under."""
+    base_folder: Path
+    registry: Path
+    recipe: Recipe
+    template: PromptTemplate | None = None
+    prompt_column: str | None = None
+    completion_column: str | None = None
+    max_rank: int = 64
+    """The highest rank the engine serves."""
+    run_id: str = ""
+    """Empty: the folder's name."""
+    data_name: str = ""
+    """What the data file was called, for error messages."""
+    data_digest: str = ""
+    """sha256 of the data file's bytes; filled in by `create`."""
+
+
+def create(folder: Path, request: RunRequest, data: Path) -> RunRequest:
+    """Makes the run folder, whole or not at all, and returns the request as written.
+
+    Raises InvalidInput for a bad name, recipe or base folder, Conflict where the folder is there already.
+    """
+    checked_name(request.name)
+    _check(request)
+    if not data.is_file():
+        raise InvalidInput(f"there is no data file {data}", param="training_file")
+    if folder.exists():
+        raise Conflict(f"{folder} is there already; a run needs a folder of its own", param="run")
+    written = dataclasses.replace(
+        request,
+        base_folder=request.base_folder.resolve(),
+        registry=request.registry.resolve(),
+        run_id=request.run_id or folder.name,
+        data_name=request.data_name or data.name,
+        data_digest=file_digest(data),
+    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    incoming = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        shutil.copyfile(data, incoming / f"data.{data_format(data, written.data_name)}")
+        (incoming / REQUEST).write_text(json.dumps(to_json(written), indent=1))
+        os.rename(incoming, folder)
+    except OSError as error:
+        raise Conflict(f"{folder} could not be made ({error.strerror})", param="run") from error
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+    return written
+
+
+def read_request(folder: Path) -> RunRequest:
+    try:
+        raw = json.loads((folder / REQUEST).read_bytes())
+    except FileNotFoundError:
+        raise NotFound(f"{folder} is no run: it has no {REQUEST}", param="run") from None
+    except json.JSONDecodeError as error:
+        raise InvalidInput(f"{folder / REQUEST} is damaged ({error}); create the run again", param="run") from error
+    return from_json(raw)
+
+
+def data_file(folder: Path, request: RunRequest) -> Path:
+    """The run's copy of the data. Raises Conflict when it is no longer the file the run was created with."""
+    found = next(iter(sorted(folder.glob("data.*"))), None)
+    if found is None or file_digest(found) != request.data_digest:
+        raise Conflict(f"the data in {folder} is not what the run was created with; create a new run", param="run")
+    return found
+
+
+def to_json(request: RunRequest) -> dict[str, Any]:
+    said = dataclasses.asdict(request)
+    return said | {"base_folder": str(request.base_folder), "registry": str(request.registry)}
+
+
+def from_json(raw: dict[str, Any]) -> RunRequest:
+    try:
+        template = raw.get("template")
+        request = RunRequest(
+            **raw
+            | {
+                "base_folder": Path(raw["base_folder"]),
+                "registry": Path(raw["registry"]),
+                "recipe": recipes.from_json(raw["recipe"]),
+                "template": PromptTemplate(template["system"], tuple(Shot(**shot) for shot in template["shots"]))
+                if template
+                else None,
+            }
+        )
+    except (KeyError, TypeError) as error:
+        raise InvalidInput(f"not a run this version of Graft can read: {error}", param="run") from error
+    _check(request)
+    return request
+
+
+def _check(request: RunRequest) -> None:
+    adapts = method(request.recipe.method)
+    if not (request.base_folder / "config.json").is_file():
+        raise InvalidInput(f"{request.base_folder} is no base: it has no config.json", param="base")
+    if adapts.trains and request.recipe.rank > request.max_rank:
+        raise InvalidInput(
+            f"rank {request.recipe.rank} is above the {request.max_rank} the engine serves; lower it, or raise max_lora_rank",
+            param="rank",
+        )

@@ -1,0 +1,133 @@
+"""The training loop, one for every method: it is handed a prepared model and rows, and learns at supervised positions.
+
+Reads top to bottom: batches, loss, step, validation, checkpoint. Continues from its folder's checkpoint as if it had
+never stopped. Knows no method, no data file and no scorecard.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from adapters.data.batches import collate, epoch_windows
+from adapters.data.tokens import Encoded
+from adapters.errors import InvalidInput
+from adapters.evaluation.loss import measure, nats_per_token, row_losses
+from adapters.tuning import checkpoint
+from adapters.tuning.checkpoint import BEST, CHECKPOINT
+from adapters.tuning.progress import Progress
+from adapters.tuning.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    steps: int
+    best_step: int
+    validation_loss: float
+    """Nats per supervised token of the weights that were kept."""
+    stopped_early: bool
+
+
+def train(
+    model: nn.Module, train_rows: Sequence[Encoded], validation_rows: Sequence[Encoded], recipe: Recipe, run: Progress
+) -> Outcome:
+    """Trains the model's trainable parameters in place and leaves it with the weights of the lowest validation loss.
+
+    Raises Interrupted, with a checkpoint written, once `run.stop` is set; InvalidInput when the loss is no number.
+    """
+    accelerator = Accelerator(mixed_precision="bf16" if _is_bf16(model) else "no", cpu=not torch.cuda.is_available())
+    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    adam = torch.optim.AdamW(trainable.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    model, optimiser = accelerator.prepare(model, adam)
+    at = checkpoint.restore(run.folder / CHECKPOINT, trainable, adam)
+    saved = time.monotonic()
+    lengths = [len(row.input_ids) for row in train_rows]
+    steps = recipe.epochs * math.ceil(len(train_rows) / recipe.batch_size)
+    pace = _Pace(at.step, steps)
+    run.event(
+        "training", step=at.step, steps=steps, rows=len(train_rows), parameters=sum(p.numel() for p in trainable.values())
+    )
+
+    while at.epoch < recipe.epochs and at.epochs_without_gain < recipe.early_stop_patience:
+        windows = epoch_windows(
+            lengths, batch_size=recipe.batch_size, micro_batch_size=recipe.micro_batch_size, seed=recipe.seed + at.epoch
+        )
+        model.train()
+        for window in windows[at.window :]:
+            rate = learning_rate(at.step, steps, recipe)
+            for group in adam.param_groups:
+                group["lr"] = rate
+            loss = _backward(accelerator, model, [[train_rows[row] for row in rows] for rows in window])
+            _refuse_nonsense(loss, at.step + 1)
+            accelerator.clip_grad_norm_(trainable.values(), recipe.max_grad_norm)
+            optimiser.step()
+            optimiser.zero_grad()
+            at.step, at.window = at.step + 1, at.window + 1
+            said = pace.after(at.step, tokens=sum(lengths[row] for rows in window for row in rows))
+            run.event("step", step=at.step, steps=steps, epoch=at.epoch + 1, loss=loss, learning_rate=rate, **said)
+            if run.stop.is_set() or time.monotonic() - saved >= recipe.checkpoint_every_s:
+                checkpoint.save(run.folder / CHECKPOINT, trainable, adam, at)
+                saved = time.monotonic()
+            run.raise_if_stopped()
+
+        loss = nats_per_token(measure(model, validation_rows, accelerator.device, between=run.raise_if_stopped))
+        _refuse_nonsense(loss, at.step)
+        run.event("validation", loss=loss, step=at.step, epoch=at.epoch + 1)
+        at.epoch, at.window, at.epochs_without_gain = at.epoch + 1, 0, at.epochs_without_gain + 1
+        if loss < at.best_loss:
+            at.best_loss, at.best_step, at.epochs_without_gain = loss, at.step, 0
+            # before the checkpoint that counts on it: killed in between, the epoch's end is simply done again
+            checkpoint.save_weights(run.folder / BEST, trainable)
+        checkpoint.save(run.folder / CHECKPOINT, trainable, adam, at)
+
+    checkpoint.restore_weights(run.folder / BEST, trainable)
+    accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    return Outcome(at.step, at.best_step, at.best_loss, stopped_early=at.epoch < recipe.epochs)
+
+
+def _backward(accelerator: Accelerator, model: nn.Module, window: list[list[Encoded]]) -> float:
+    """Gradients and loss of one window: the mean over its supervised tokens, however its rows fall into micro-batches."""
+    learned = sum(row.supervised for rows in window for row in rows)
+    loss = 0.0
+    for rows in window:
+        share = row_losses(model, collate(rows).to(accelerator.device)).sum() / learned
+        accelerator.backward(share)
+        loss += share.item()
+    return loss
+
+
+def _refuse_nonsense(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise InvalidInput(f"the loss is {loss} after {step} steps; lower learning_rate", param="learning_rate")
+
+
+def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
+    """Linear warm-up, then half a cosine down to zero; `step` counts from 0."""
+    warmup = math.ceil(recipe.warmup_share * steps)
+    if step < warmup:
+        return recipe.learning_rate * (step + 1) / warmup
+    return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+class _Pace:
+    """Tokens per second and time left, of this process only: a run that was continued must not average its pause in."""
+
+    def __init__(self, step: int, steps: int) -> None:
+        self.first, self.steps, self.started, self.tokens = step, steps, time.monotonic(), 0
+
+    def after(self, step: int, *, tokens: int) -> dict[str, float]:
+        self.tokens += tokens
+        elapsed_s = time.monotonic() - self.started
+        left_s = elapsed_s / (step - self.first) * (self.steps - step)
+        return {"tokens_per_s": round(self.tokens / elapsed_s, 1), "seconds_left": round(left_s, 1)}
+
+
+def _is_bf16(model: nn.Module) -> bool:
+    """Frozen weights tell: what trains may be held in fp32 beside them."""
+    return any(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
