@@ -33,7 +33,7 @@ async def start(
         stderr=stderr,
         env=None if environment is None else {**os.environ, **environment},
         start_new_session=True,
-        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        preexec_fn=die_with_parent,
     )
 
 
@@ -57,7 +57,7 @@ def signal_group(leader: int, what: signal.Signals) -> None:
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> None:
-    # runs between fork and exec, so it may only call what was looked up before
+def die_with_parent() -> None:
+    """Asks the kernel to kill this process when its parent ends. Runs between fork and exec, so it only calls."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -60,7 +60,7 @@ def check_adapter(folder: Path, facts: BaseFacts, max_rank: int) -> None:
     rank = max([config["r"], *(config.get("rank_pattern") or {}).values()])
     if rank > max_rank:
         raise Unservable(
-            f"{folder.name}: its rank {rank} is above the engine's {max_rank}; raise engine.max_lora_rank, or train a lower one",
+            f"{folder.name}: its rank {rank} is above the engine's {max_rank}; raise engine.max_lora_rank or train a lower one",
             code="adapter_rank_too_high",
             param="r",
         )

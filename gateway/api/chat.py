@@ -1,0 +1,20 @@
+"""POST /v1/chat/completions and /v1/completions. Thin: the answer is `gateway/serving/answer.py`'s."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Request, post
+from litestar.types import ASGIApp
+
+from gateway.serving.answer import Answer, Serving
+
+
+@post("/v1/chat/completions", status_code=200, summary="Answer a conversation")
+async def chat_completions(request: Request[Any, Any, Any], serving: Serving) -> ASGIApp:
+    return Answer(serving, "/v1/chat/completions", await request.body())
+
+
+@post("/v1/completions", status_code=200, summary="Continue a text")
+async def completions(request: Request[Any, Any, Any], serving: Serving) -> ASGIApp:
+    return Answer(serving, "/v1/completions", await request.body())

@@ -1,0 +1,118 @@
+"""Where the parts meet: settings, registry, names and engines become one ASGI application.
+
+`create_app` takes every part from outside; `from_environment` makes the real ones, for
+`granian --interface asgi --factory gateway.app:from_environment`.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TypeVar
+
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.types import BeforeMessageSendHookHandler, ControllerRouterHandler, Message, Scope
+
+from adapters.registry import Registry
+from gateway import children
+from gateway import settings as settings_table
+from gateway.api import chat, health, models
+from gateway.api.errors import respond
+from gateway.auth import require_key
+from gateway.db.database import open_database
+from gateway.db.names import Names
+from gateway.engines.pool import Pool
+from gateway.serving.answer import MODEL_IN_SCOPE, Serving
+from gateway.serving.resolve import PublishedNames, Resolver
+from gateway.settings import Settings
+from gateway.telemetry import UNKNOWN, Telemetry
+
+ROUTES: tuple[ControllerRouterHandler, ...] = (
+    chat.chat_completions,
+    chat.completions,
+    models.list_models,
+    models.get_model,
+    health.live,
+    health.ready,
+    health.metrics,
+)
+"""Everything that can be asked. What is not here is a 404: an engine's own routes are never reachable through Graft."""
+
+_REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
+
+T = TypeVar("T")
+
+
+def create_app(settings: Settings, *, registry: Registry, names: PublishedNames, pool: Pool, telemetry: Telemetry) -> Litestar:
+    """The gateway. Its engines start with its event loop and stop with it."""
+    resolver = Resolver(settings, names)
+    serving = Serving(resolver, pool, telemetry, settings.server_idle_timeout_s)
+    parts = {
+        "settings": settings, "registry": registry, "names": names, "pool": pool, "telemetry": telemetry,
+        "resolver": resolver, "serving": serving,
+    }  # fmt: skip
+    return Litestar(
+        route_handlers=ROUTES,
+        dependencies={name: _always(part) for name, part in parts.items()},
+        guards=[require_key(settings)],
+        exception_handlers={Exception: respond},
+        lifespan=[_engines(pool)],
+        before_send=[_on_start(telemetry)],
+        request_max_body_size=settings.server_max_body_mib * 2**20,
+        openapi_config=OpenAPIConfig(
+            title="Graft",
+            version="0.1.0",
+            path="/openapi",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],  # the pages among the plugins load from CDNs
+        ),
+        logging_config=None,
+    )
+
+
+def from_environment() -> Litestar:
+    """The gateway as the environment and the settings file describe it."""
+    children.die_with_parent()  # granian's worker outlives a killed granian, and would keep port and engine
+    settings = settings_table.load()
+    registry, telemetry = Registry(settings.models), Telemetry()
+    names = Names(open_database(settings.database_url), registry)
+    return create_app(settings, registry=registry, names=names, pool=Pool(settings, registry, telemetry), telemetry=telemetry)
+
+
+def _always(part: T) -> Provide:
+    def provide() -> T:
+        return part
+
+    return Provide(provide, use_cache=True, sync_to_thread=False)
+
+
+def _engines(pool: Pool) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def running(_: Litestar) -> AsyncIterator[None]:
+        await pool.start()
+        try:
+            yield
+        finally:
+            await pool.stop()
+
+    return running
+
+
+def _on_start(telemetry: Telemetry) -> BeforeMessageSendHookHandler:
+    """Gives every response its request id and counts it. All but the first message of a response pass at once."""
+
+    async def hook(message: Message, scope: Scope) -> None:
+        if message["type"] != "http.response.start":
+            return
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16).encode()
+        message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+        route = str(scope.get("path_template") or UNKNOWN)
+        model = str(scope["state"].get(MODEL_IN_SCOPE, UNKNOWN))
+        telemetry.requests.labels(route, model, str(message["status"])).inc()
+
+    return hook

@@ -1,0 +1,158 @@
+"""Keeps one engine running: started, watched by GET /health, started again with growing pauses, ended with its group.
+
+The same for every kind of engine. Knows no adapter and no request; `generation` tells those who do that the engine
+has started anew and has forgotten everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from asyncio.subprocess import Process
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Literal
+
+from adapters.errors import GraftError, Unavailable
+from gateway import children
+from gateway.engines.client import EngineClient
+from gateway.engines.contract import EngineCommand
+from gateway.engines.sockets import claimed, end_stale
+
+State = Literal["starting", "ready", "restarting", "stopped"]
+
+GRACE_S = 10.0
+"""From SIGTERM to SIGKILL."""
+LOOK_S = 0.2
+"""Between two questions to a starting engine."""
+WATCH_S = 2.0
+"""Between two questions to a running one."""
+STEADY_S = 60.0
+"""An engine that ran this long before it died is started again without a longer pause."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+
+log = logging.getLogger(__name__)
+
+
+class EngineProcess:
+    """`starting` → `ready` ⇄ `restarting`, and `stopped` before `start` and after `stop`."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Callable[[], EngineCommand],
+        client: EngineClient,
+        *,
+        socket: Path,
+        log_file: Path,
+        start_timeout_s: float,
+        on_restart: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = name
+        self.state: State = "stopped"
+        self.generation = 0
+        """How often it was started."""
+        self.pid: int | None = None
+        self.last_failure: str | None = None
+        self._command, self._client, self._on_restart = command, client, on_restart
+        self._socket, self._log_file, self._start_timeout_s = socket, log_file, start_timeout_s
+        self._ready = asyncio.Event()
+        self._held = ExitStack()
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Returns at once; `ready` waits. Raises Conflict if another gateway holds the socket."""
+        note = self._held.enter_context(claimed(self._socket))
+        await end_stale(note, self._socket)
+        self.state = "starting"
+        self._keeping = asyncio.create_task(self._keep(note), name=f"engine {self.name}")
+
+    async def stop(self) -> None:
+        """Ends the engine's whole process group and leaves neither socket nor pid file."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeping
+        self.state = "stopped"
+        self._held.close()
+
+    async def ready(self, timeout_s: float) -> None:
+        """Returns once the engine answers. Raises Unavailable after `timeout_s`, or at once if it was stopped."""
+        if self.state != "stopped":
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ready.wait(), timeout_s)
+                return
+        why = f" ({self.last_failure})" if self.last_failure else ""
+        raise Unavailable(f"the engine of '{self.name}' is {self.state}{why}; try again in a moment")
+
+    async def _keep(self, note: Path) -> None:
+        failures = 0
+        while True:
+            began = time.monotonic()
+            try:
+                self.last_failure = await self._run_once(note)
+            except (GraftError, OSError) as error:
+                self.last_failure = f"it could not be started: {error}"
+            self.state = "restarting"
+            failures = 0 if time.monotonic() - began > STEADY_S else failures + 1
+            pause_s = pause(failures)
+            log.error("engine %s: %s; again in %.1f s (log: %s)", self.name, self.last_failure, pause_s, self._log_file)
+            await asyncio.sleep(pause_s)
+            self._on_restart()
+
+    async def _run_once(self, note: Path) -> str:
+        """Runs the engine until it ends or says that it is ill; returns why that was."""
+        command = await asyncio.to_thread(self._command)
+        self._tidy()
+        self.generation += 1
+        with self._log_file.open("ab") as output:
+            process = await children.start(command.argv, environment=command.environment, stdout=output, stderr=output)
+        self.pid = process.pid
+        try:
+            self._write_down(note, process.pid)
+            return await self._watch(process)
+        finally:
+            self._ready.clear()
+            self.pid = None
+            await children.end(process, grace_s=GRACE_S)
+            self._tidy()
+
+    def _tidy(self) -> None:
+        self._socket.unlink(missing_ok=True)  # vLLM refuses to listen where a file lies
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+
+    def _write_down(self, note: Path, pid: int) -> None:
+        # in place, not beside and renamed: the lock is on this very file, and half a number names no engine of ours
+        note.write_text(str(pid))
+
+    async def _watch(self, process: Process) -> str:
+        deadline = time.monotonic() + self._start_timeout_s
+        ended = asyncio.create_task(process.wait())
+        try:
+            while True:
+                status = await self._client.health()
+                if status == 200 and not self._ready.is_set():
+                    self.state = "ready"
+                    self._ready.set()
+                elif status not in (200, None) and self._ready.is_set():
+                    return f"it said that it is ill (status {status})"
+                elif not self._ready.is_set() and time.monotonic() > deadline:
+                    return f"it did not answer within {self._start_timeout_s:.0f} s"
+                await asyncio.wait({ended}, timeout=WATCH_S if self._ready.is_set() else LOOK_S)
+                if ended.done():
+                    return f"it ended with status {ended.result()}"
+        finally:
+            ended.cancel()
+
+
+def pause(failures: int) -> float:
+    """Seconds before the next start: doubling with every failure in a row, half of it random, at most 30.
+
+    "Equal jitter" of https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/: engines that died
+    together do not start together.
+    """
+    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failures, 10))
+    return longest / 2 + random.uniform(0, longest / 2)  # noqa: S311 - spreads starts, keeps no secret

@@ -1,0 +1,50 @@
+"""A fake engine for load tests and laptops: vLLM's HTTP and LoRA behaviour without a model. Never the default.
+
+Every answer says that a stub gave it. `python -m gateway.engines.stub --uds PATH` runs one alone.
+Knows nothing of the gateway; `stub_adapters.py` is its memory, `stub_server.py` its HTTP.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from gateway.engines.contract import EngineCommand
+from gateway.settings import BaseSetting, Settings
+
+
+def command(settings: Settings, base: BaseSetting, socket: Path) -> EngineCommand:
+    argv = (
+        sys.executable, "-m", "gateway.engines.stub",
+        "--uds", str(socket),
+        "--served-model-name", base.name,
+        "--max-loras", str(settings.engine_max_loras),
+        "--max-lora-rank", str(settings.engine_max_lora_rank),
+        "--max-cpu-loras", str(settings.engine_max_cpu_loras),
+        "--max-model-len", str(settings.engine_max_model_len),
+        *base.flags,
+    )  # fmt: skip
+    return EngineCommand(argv, {})
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m gateway.engines.stub", description="vLLM's manners without a model.")
+    parser.add_argument("--uds", type=Path, required=True, help="the Unix socket to listen on")
+    parser.add_argument("--served-model-name", default="stub", help="the name of the base")
+    parser.add_argument("--max-loras", type=int, default=4, help="distinct adapters that answer at the same time")
+    parser.add_argument("--max-lora-rank", type=int, default=64)
+    parser.add_argument("--max-cpu-loras", type=int, default=64, help="adapters kept; others are read again when used")
+    parser.add_argument("--max-model-len", type=int, default=2048, help="words of prompt and answer together")
+    parser.add_argument("--start-ms", type=float, default=0.0, help="before it listens")
+    parser.add_argument("--first-token-ms", type=float, default=0.0, help="before the first word of an answer")
+    parser.add_argument("--token-ms", type=float, default=0.0, help="before every further word")
+    parser.add_argument("--load-ms", type=float, default=0.0, help="that a load stalls every answer")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    # the server stays out of the gateway process, which only asks for the command
+    from gateway.engines.stub_server import serve
+
+    serve(parse())

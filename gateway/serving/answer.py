@@ -1,0 +1,104 @@
+"""The way of a question: resolve → compose → lease → open → relay. An ASGI application, so that it ends as one piece.
+
+Whatever happens (an answer, an error, a caller who leaves, a server that stops), the engine's work and the lease end
+with it. Knows no HTTP route; `gateway/api/chat.py` gives it one.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import aiohttp
+import msgspec
+from litestar.types import Receive, Scope, Send
+
+from adapters.adapted_model import AdaptedModel
+from adapters.errors import GraftError
+from gateway.api.errors import describe
+from gateway.engines.pool import Pool
+from gateway.serving.compose import Ask, Route, compose, read
+from gateway.serving.disconnect import while_connected
+from gateway.serving.relay import Renaming, Tally, events, refusal, whole
+from gateway.serving.resolve import Resolver
+from gateway.telemetry import Telemetry
+
+MODEL_IN_SCOPE = "graft.model"
+"""Where in the scope's state the name for the metrics stands, once it is known to be a real one."""
+
+_STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no"}
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What every answer needs."""
+
+    resolver: Resolver
+    pool: Pool
+    telemetry: Telemetry
+    idle_timeout_s: float
+
+
+class Answer:
+    """The answer to one body."""
+
+    def __init__(self, serving: Serving, route: Route, body: bytes) -> None:
+        self._serving, self._route, self._body = serving, route, body
+        self._telemetry = serving.telemetry
+        self._began = time.monotonic()
+        self._started = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not await while_connected(self._answer(scope, send), receive):
+            self._telemetry.disconnects.labels("mid_answer" if self._started else "before_first_byte").inc()
+
+    async def _answer(self, scope: Scope, send: Send) -> None:
+        ask = read(self._body)
+        model = await self._serving.resolver.resolve(ask.model)
+        scope["state"][MODEL_IN_SCOPE] = model.name
+        body = compose(ask, model, self._route)
+        with self._telemetry.inflight.labels(model.name).track_inprogress():
+            async with self._serving.pool.lease(model) as replica, replica.open(self._route, body) as upstream:
+                await self._relay(ask, model, upstream, send)
+        self._telemetry.duration.labels(self._route, model.name).observe(time.monotonic() - self._began)
+
+    async def _relay(self, ask: Ask, model: AdaptedModel, upstream: aiohttp.ClientResponse, send: Send) -> None:
+        renaming, tally = Renaming(ask, model), Tally()
+        if ask.stream and upstream.status == 200:
+            await self._stream(ask, model, upstream, renaming, tally, send)
+        elif ask.stream:
+            raise refusal(upstream.status, await upstream.read(), renaming)
+        else:
+            body = await whole(upstream, renaming, tally)
+            await self._start(send, model, {"content-type": "application/json", "content-length": str(len(body))})
+            await send({"type": "http.response.body", "body": body, "more_body": False})
+        if tally.usage is not None:
+            self._telemetry.tokens.labels(model.name, "prompt").inc(tally.usage.prompt_tokens)
+            self._telemetry.tokens.labels(model.name, "completion").inc(tally.usage.completion_tokens or 0)
+
+    async def _stream(
+        self, ask: Ask, model: AdaptedModel, upstream: aiohttp.ClientResponse, renaming: Renaming, tally: Tally, send: Send
+    ) -> None:
+        coming = events(upstream, renaming, tally, wants_usage=ask.wants_usage, idle_timeout_s=self._serving.idle_timeout_s)
+        async with aclosing(coming):
+            try:
+                async for event in coming:
+                    if not self._started:  # not before the first event: until then a failure can still be a status
+                        await self._start(send, model, _STREAM)
+                        self._telemetry.first_token.labels(model.name).observe(time.monotonic() - self._began)
+                    await send({"type": "http.response.body", "body": event, "more_body": True})
+            except GraftError as error:
+                self._telemetry.broken.labels(model.name).inc()
+                if not self._started:
+                    raise
+                # no [DONE] after it: OpenAI's clients raise, and nobody takes half an answer for a whole one
+                event = b"data: " + msgspec.json.encode(describe(error).body) + b"\n\n"
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _start(self, send: Send, model: AdaptedModel, headers: dict[str, str]) -> None:
+        said = headers | {"x-graft-model": model.pinned}
+        raw = [(name.encode(), value.encode()) for name, value in said.items()]
+        self._started = True
+        await send({"type": "http.response.start", "status": 200, "headers": raw})

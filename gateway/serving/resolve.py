@@ -1,0 +1,32 @@
+"""From the name in a request to the adapted model that answers. Knows no engine and no body."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from adapters.adapted_model import AdaptedModel
+from gateway.settings import Settings
+
+
+class PublishedNames(Protocol):
+    async def resolve(self, said: str) -> AdaptedModel:
+        """Raises NotFound with the code `model_not_found`."""
+        ...
+
+    async def published(self) -> list[AdaptedModel]: ...
+
+
+class Resolver:
+    """Bases answer under their own name, untouched; every other name is the database's to know."""
+
+    def __init__(self, settings: Settings, names: PublishedNames) -> None:
+        self.bases = {base.name: AdaptedModel(base.name, 0, base.name) for base in settings.bases}
+        self._names = names
+
+    async def resolve(self, said: str) -> AdaptedModel:
+        """Raises NotFound with the code `model_not_found`."""
+        return self.bases.get(said) or await self._names.resolve(said)
+
+    async def everything(self) -> list[AdaptedModel]:
+        """The bases, then the current version of every published name."""
+        return [*self.bases.values(), *(m for m in await self._names.published() if m.name not in self.bases)]

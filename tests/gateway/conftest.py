@@ -1,0 +1,183 @@
+"""A gateway as it really runs (granian in a process of its own, a stub engine as its child) and a home with models in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from adapters.adapted_model import AdaptedModel, AdapterRef, Sampling
+from adapters.prompts import PromptTemplate, Shot
+from adapters.registry import WEIGHTS, Registry, file_digest
+from gateway import settings as settings_table
+from gateway.db.database import open_database
+from gateway.db.names import Names
+from gateway.engines.sockets import socket_path
+from gateway.settings import Settings
+
+BASE = "tiny"
+START_S = 30
+
+
+def lora_folder(folder: Path, *, rank: int = 8, seed: int = 0) -> Path:
+    """PEFT files as far as a registry and a stub look at them: a config, and safetensors with a digest of their own."""
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank}))
+    header = json.dumps({"x": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    (folder / WEIGHTS).write_bytes(struct.pack("<Q", len(header)) + header + bytes([seed]))
+    return folder
+
+
+@dataclass
+class Home:
+    """A storage.home, written to as the command line and the jobs would."""
+
+    path: Path
+    scratch: Path
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.path / "models")
+
+    def publish(
+        self,
+        name: str,
+        *,
+        rank: int | None = 8,
+        seed: int = 0,
+        prompt: PromptTemplate | None = None,
+        sampling: Sampling | None = None,
+    ) -> AdaptedModel:
+        adapter = files = None
+        if rank is not None:
+            files = lora_folder(self.scratch / f"{name}-{seed}", rank=rank, seed=seed)
+            adapter = AdapterRef("lora", file_digest(files / WEIGHTS), rank)
+        model = AdaptedModel(name, 0, BASE, adapter, prompt, sampling=sampling or Sampling())
+        published = self.registry.publish(self.registry.add(model, files))
+        names = Names(open_database(f"sqlite:///{self.path / 'graft.db'}"), self.registry)
+        names.promote(name, published.version)
+        return published
+
+
+@dataclass
+class Gateway:
+    home: Home
+    socket: Path
+    settings: Settings
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def http(self) -> httpx.Client:
+        return httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://gateway", timeout=30)
+
+    def openai(self, key: str = "any") -> openai.OpenAI:
+        return openai.OpenAI(api_key=key, base_url="http://gateway/v1", http_client=self.http(), max_retries=0)
+
+    def async_openai(self) -> openai.AsyncOpenAI:
+        limits = httpx.Limits(max_connections=None)
+        transport = httpx.AsyncHTTPTransport(uds=str(self.socket), limits=limits)
+        client = httpx.AsyncClient(transport=transport, timeout=30)
+        return openai.AsyncOpenAI(api_key="any", base_url="http://gateway/v1", http_client=client, max_retries=0)
+
+    @property
+    def engine_socket(self) -> Path:
+        return socket_path(self.settings, BASE)
+
+    @property
+    def engine_pid(self) -> int:
+        return int(self.engine_socket.with_suffix(".pid").read_text())
+
+    def stub(self) -> dict[str, Any]:
+        """What the engine saw."""
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.engine_socket))) as client:
+            state: dict[str, Any] = client.get("http://engine/stub/state").json()
+        return state
+
+    def metric(self, line: str) -> float:
+        """The value of the metric whose name and labels are `line`; 0 while it has never been counted."""
+        with self.http() as client:
+            found = [row for row in client.get("/metrics").text.splitlines() if row.startswith(f"{line} ")]
+        return float(found[0].split()[-1]) if found else 0.0
+
+    def wait_ready(self) -> None:
+        def is_ready() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                with self.http() as client:
+                    return client.get("/health/ready").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        eventually(is_ready, START_S)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+def eventually(holds: Callable[[], bool], patience_s: float = 10.0) -> None:
+    """Returns once it holds; what is waited for happens in other processes, so it can only be looked at again."""
+    deadline = time.monotonic() + patience_s
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@contextmanager
+def gateway_on(home: Home, *stub_flags: str, **variables: str) -> Iterator[Gateway]:
+    """A gateway of its own; `stub_flags` go to the engine, `variables` are settings as the environment names them."""
+    config = home.path / "graft.toml"
+    config.write_text(f'[[bases]]\nname = "{BASE}"\nmodel = "{BASE}"\nflags = {json.dumps(stub_flags)}\n')
+    variables = {"GRAFT_STORAGE_HOME": str(home.path), "GRAFT_ENGINE_KIND": "stub", "GRAFT_CONFIG": str(config)} | variables
+    socket, log = home.path / "g.sock", home.path / "gateway.log"
+    argv = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "gateway.app:from_environment",
+            "--uds", str(socket), "--workers", "1", "--http", "1", "--workers-kill-timeout", "30"]  # fmt: skip
+    with log.open("wb") as output:
+        process = subprocess.Popen(argv, env={**os.environ, **variables}, stdout=output, stderr=output, start_new_session=True)
+    gateway = Gateway(home, socket, settings_table.load(environment=variables), process, log)
+    try:
+        gateway.wait_ready()
+        yield gateway
+    finally:
+        if process.poll() is None:
+            gateway.stop()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    (tmp_path / "home").mkdir()
+    return Home(tmp_path / "home", tmp_path / "made")
+
+
+@pytest.fixture
+def start(home: Home) -> Iterator[Callable[..., Gateway]]:
+    """Starts a gateway on `home`, which may be killed."""
+    with ExitStack() as started:
+        yield lambda *flags, **variables: started.enter_context(gateway_on(home, *flags, **variables))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One gateway for a whole file of tests that leave it as it is, with models already published."""
+    root = tmp_path_factory.mktemp("shared")
+    (root / "home").mkdir()
+    home = Home(root / "home", root / "made")
+    home.publish("clipped", seed=1)
+    home.publish("too-big", rank=128, seed=2)
+    home.publish("prompted", rank=None, prompt=PromptTemplate("Be brief.", (Shot("2+2?", "4"),)))
+    home.publish("sampled", rank=None, sampling=Sampling(temperature=0.25, max_tokens=5, stop=("END",)))
+    with gateway_on(home, GRAFT_ENGINE_MAX_MODEL_LEN="300") as gateway:
+        yield gateway
