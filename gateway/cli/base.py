@@ -16,7 +16,7 @@ def located(base: settings.BaseSetting, setting: settings.Settings) -> bases.Bas
     if base.model in embedded.EMBEDDED and not embedded.is_prepared(base.model, setting.storage_cache):
         with err.status(f"preparing {base.model} once (about 20 s)"):
             # in a process of its own, so that this one never loads torch
-            argv = [sys.executable, "-m", "adapters", "prepare", base.model, "--cache", str(setting.storage_cache)]
+            argv = [sys.executable, "-m", "adapters", "prepare", "--name", base.model, "--cache", str(setting.storage_cache)]
             done = subprocess.run(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
             raise GraftError(f"{base.model} could not be prepared: {done.stderr.strip()[-2000:]}")

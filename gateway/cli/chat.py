@@ -17,6 +17,7 @@ def chat(
     *,
     question: Annotated[str | None, Parameter(name=["--question", "-q"])] = None,
     max_tokens: int = 256,
+    temperature: float = 0.0,
 ) -> None:
     """Talk to a served model.
 
@@ -28,6 +29,8 @@ def chat(
         Ask this once and leave. Without it, a conversation: one line a turn, an empty line ends it.
     max_tokens
         Longest answer, in tokens.
+    temperature
+        0 gives the likeliest answer each time; higher values vary it.
     """
     from openai import APIConnectionError, APIError
 
@@ -41,8 +44,8 @@ def chat(
                 return
             said.append({"role": "user", "content": text})
             answer = ""
-            stream: Any = client.chat.completions.create(model=model, messages=said, max_tokens=max_tokens, stream=True)  # type: ignore[arg-type]
-            for chunk in stream:
+            asked = {"model": model, "messages": said, "max_tokens": max_tokens, "temperature": temperature}
+            for chunk in client.chat.completions.create(**asked, stream=True):
                 piece = chunk.choices[0].delta.content if chunk.choices else None
                 if piece:
                     answer += piece

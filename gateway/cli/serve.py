@@ -185,7 +185,7 @@ _NEXT = """Try next, in another terminal (Ctrl-C here ends everything):
   graft chat -q "What is the capital of France?"
   graft tour
   curl {url}/v1/chat/completions -H 'content-type: application/json' \\
-    -d '{{"model": "{base}", "messages": [{{"role": "user", "content": "Say hello"}}]}}'
+    -d '{{"model": "{base}", "temperature": 0, "messages": [{{"role": "user", "content": "Say hello"}}]}}'
 """
 
 
