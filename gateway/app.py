@@ -21,12 +21,14 @@ from litestar.types import BeforeMessageSendHookHandler, ControllerRouterHandler
 from adapters.registry import Registry
 from gateway import children
 from gateway import settings as settings_table
-from gateway.api import chat, health, models
+from gateway.advising import Advising
+from gateway.api import advice, chat, files, health, models
 from gateway.api.errors import respond
 from gateway.auth import require_key
 from gateway.db.database import open_database
 from gateway.db.names import Names
 from gateway.engines.pool import Pool
+from gateway.files import FileStore
 from gateway.serving.answer import MODEL_IN_SCOPE, Serving
 from gateway.serving.resolve import PublishedNames, Resolver
 from gateway.settings import Settings
@@ -37,6 +39,8 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     chat.completions,
     models.list_models,
     models.get_model,
+    *files.handlers,
+    *advice.handlers,
     health.live,
     health.ready,
     health.metrics,
@@ -52,9 +56,10 @@ def create_app(settings: Settings, *, registry: Registry, names: PublishedNames,
     """The gateway. Its engines start with its event loop and stop with it."""
     resolver = Resolver(settings, names)
     serving = Serving(resolver, pool, telemetry, settings.server_idle_timeout_s)
+    uploaded = FileStore(settings.files)
     parts = {
         "settings": settings, "registry": registry, "names": names, "pool": pool, "telemetry": telemetry,
-        "resolver": resolver, "serving": serving,
+        "resolver": resolver, "serving": serving, "files": uploaded, "advising": Advising(settings, uploaded),
     }  # fmt: skip
     return Litestar(
         route_handlers=ROUTES,

@@ -8,10 +8,12 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
+from typing import TYPE_CHECKING
 
 from adapters.data.tokens import IGNORED, Encoded
+
+if TYPE_CHECKING:
+    import torch
 
 WINDOWS_A_BUCKET = 16
 
@@ -28,6 +30,8 @@ class Batch:
 
 
 def collate(rows: Sequence[Encoded]) -> Batch:
+    import torch
+
     longest = max(len(row.input_ids) for row in rows)
     # any id will do as padding: it is neither learned nor seen by what is
     ids = [row.input_ids + [0] * (longest - len(row.input_ids)) for row in rows]

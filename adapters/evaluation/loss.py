@@ -1,6 +1,7 @@
 """How surprised a model is by the answers: nats per supervised token, bits per byte of answer.
 
-The training loop and the scorecards take the very same loss from here. Knows no data file and no method.
+The training loop and the scorecards take the very same loss from here. Knows no data file and no method, and loads
+torch only when a model is measured.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from adapters.data.batches import Batch, by_length, collate
 from adapters.data.tokens import IGNORED, Encoded
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 ROWS_AT_ONCE = 8
 
@@ -32,12 +35,15 @@ def row_losses(model: nn.Module, batch: Batch) -> torch.Tensor:
     Logits are made only at the positions some row is learned at (`logits_to_keep`): for short answers to long prompts
     and large vocabularies they would otherwise be most of the memory.
     """
+    import torch
+    from torch.nn.functional import cross_entropy
+
     labels = batch.labels[:, 1:]  # the logits at one position foretell the next token
     columns = (labels != IGNORED).any(dim=0).nonzero().squeeze(1)
     logits = model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=columns).logits
     labels = labels[:, columns]
     learned = labels != IGNORED
-    losses = nn.functional.cross_entropy(logits[learned].float(), labels[learned], reduction="none")
+    losses = cross_entropy(logits[learned].float(), labels[learned], reduction="none")
     rows = learned.nonzero()[:, 0]
     return torch.zeros(len(labels), dtype=losses.dtype, device=losses.device).index_add(0, rows, losses)
 
@@ -46,6 +52,8 @@ def measure(
     model: nn.Module, rows: Sequence[Encoded], device: torch.device, between: Callable[[], None] = lambda: None
 ) -> list[RowLoss]:
     """The loss of every row, in the rows' order, without gradients. `between` is called between batches."""
+    import torch
+
     model.eval()
     nats = [0.0] * len(rows)
     with torch.inference_mode():

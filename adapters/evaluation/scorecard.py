@@ -5,7 +5,6 @@ All intervals are 95 %. Knows neither how the answers were made nor what for; th
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +37,9 @@ class Mean:
     mean: float
     interval: tuple[float, float]
 
+    def to_json(self) -> dict[str, Any]:
+        return {"mean": self.mean, "interval": list(self.interval)}
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -60,8 +62,8 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         said = {"metric": self.metric, "n": self.n, "held_out": self.held_out}
-        said |= {arm: dataclasses.asdict(getattr(self, arm)) for arm in ("base", "adapted", "difference")}
-        loss = {"base": self.base_nats, "adapted": self.adapted_nats, "difference": dataclasses.asdict(self.nats_difference)}
+        said |= {arm: getattr(self, arm).to_json() for arm in ("base", "adapted", "difference")}
+        loss = {"base": self.base_nats, "adapted": self.adapted_nats, "difference": self.nats_difference.to_json()}
         bits = {"base": self.base_bits_per_byte, "adapted": self.adapted_bits_per_byte}
         verdict = {"better": self.better, "reason": self.reason}
         return said | {"loss_nats_per_token": loss, "bits_per_byte": bits} | verdict

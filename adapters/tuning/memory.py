@@ -56,7 +56,7 @@ def _weights(ask: _Ask) -> float:
 
 
 def _activations(ask: _Ask) -> float:
-    """34 · s · b · h bytes a layer: 16 bits, fused attention, nothing recomputed (Korthikanti et al., 2022, arXiv 2205.05198)."""
+    """34 · s · b · h bytes a layer: 16 bits, fused attention, nothing recomputed (Korthikanti et al., arXiv 2205.05198)."""
     return 34 * ask.tokens * ask.facts.hidden * ask.facts.layers
 
 

@@ -92,7 +92,7 @@ def tune(
     }  # fmt: skip
     desk = Desk()
     template = PromptTemplate(system=system) if system else None
-    columns = {"prompt_column": prompt_column, "completion_column": completion_column}
+    columns = (prompt_column, completion_column)
     job = submit(desk, file, name, base=base, method=method, knobs=knobs, template=template, columns=columns, publish=publish)
     ensure_runner(desk)
     if detach:
@@ -112,7 +112,7 @@ def submit(
     method: str = "lora",
     knobs: dict[str, Any] | None = None,
     template: PromptTemplate | None = None,
-    columns: dict[str, str | None] | None = None,
+    columns: tuple[str | None, str | None] = (None, None),
     publish: str = "better",
 ) -> Job:
     """Checks everything that can be checked now, writes the run's folder, and accepts the job."""
@@ -120,7 +120,8 @@ def submit(
     setting = _base(desk.settings, base)
     if name in {known.name for known in desk.settings.bases}:
         raise InvalidInput(f"'{name}' is the name of a base; choose another for the adapted model", param="name")
-    dataset = open_dataset(file, **(columns or {}))
+    prompt_column, completion_column = columns
+    dataset = open_dataset(file, prompt_column=prompt_column, completion_column=completion_column)
     base_folder = located(setting, desk.settings).folder
     wanted = {knob: value for knob, value in (knobs or {}).items() if value is not None}
     recipe = _recipe(method, len(dataset.examples), bases.facts(base_folder), wanted)
@@ -128,7 +129,8 @@ def submit(
     folder = desk.settings.runs / job_id
     request = RunRequest(
         name=name, base=setting.name, base_folder=base_folder, registry=desk.settings.models, recipe=recipe,
-        template=template, max_rank=desk.settings.engine_max_lora_rank, **(columns or {}),
+        template=template, max_rank=desk.settings.engine_max_lora_rank,
+        prompt_column=prompt_column, completion_column=completion_column,
     )  # fmt: skip
     create(folder, request, file)
     return desk.jobs.submit("tune", {"name": name, "run": str(folder), "publish": publish}, job_id=job_id)

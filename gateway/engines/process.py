@@ -20,6 +20,7 @@ from adapters.errors import GraftError, Unavailable
 from gateway import children
 from gateway.engines.client import EngineClient
 from gateway.engines.contract import EngineCommand
+from gateway.engines.leash import leashed
 from gateway.engines.sockets import claimed, end_stale
 
 State = Literal["starting", "ready", "restarting", "stopped"]
@@ -111,14 +112,15 @@ class EngineProcess:
         with self._log_file.open("ab") as output:
             process = await children.start(command.argv, environment=command.environment, stdout=output, stderr=output)
         self.pid = process.pid
-        try:
-            self._write_down(note, process.pid)
-            return await self._watch(process)
-        finally:
-            self._ready.clear()
-            self.pid = None
-            await children.end(process, grace_s=GRACE_S)
-            self._tidy()
+        with leashed(process.pid):
+            try:
+                self._write_down(note, process.pid)
+                return await self._watch(process)
+            finally:
+                self._ready.clear()
+                self.pid = None
+                await children.end(process, grace_s=GRACE_S)
+                self._tidy()
 
     def _tidy(self) -> None:
         self._socket.unlink(missing_ok=True)  # vLLM refuses to listen where a file lies

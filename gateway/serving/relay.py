@@ -88,7 +88,7 @@ async def events(
             raise _failed(ready[ready.index(_ERROR_EVENT) :], renaming)
         if _NO_CHOICES in ready:
             ready = _counted(ready, tally, wants_usage=wants_usage)
-        done = ready.endswith(_DONE)  # at the end, where no text of the model can stand
+        done = done or ready.endswith(_DONE)  # at the end, where no text of the model can stand
         if ready:
             yield renaming.body(ready)
     if not done:

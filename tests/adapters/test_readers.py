@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -154,7 +155,5 @@ def test_an_upload_is_called_by_its_own_name(tmp_path: Path) -> None:
 def test_no_bytes_bring_the_readers_down(tmp_path_factory: pytest.TempPathFactory, content: bytes, name: str) -> None:
     path = tmp_path_factory.mktemp("fuzz") / name
     path.write_bytes(content)
-    try:
+    with contextlib.suppress(DataError):
         assert read(path)
-    except DataError as error:
-        assert error.message

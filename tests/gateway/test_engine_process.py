@@ -157,6 +157,29 @@ async def _both(ending, reaping) -> int:
     return int(status)
 
 
+def test_a_killed_gateway_leaves_no_grandchild_either(tmp_path: Path) -> None:
+    program = """
+import asyncio, sys
+from gateway import children
+from gateway.engines.leash import leashed
+async def hold():
+    family = "import os, signal; print(os.getpid(), os.fork(), flush=True); signal.pause()"
+    process = await children.start([sys.executable, "-c", family], stdout=sys.stdout)
+    with leashed(process.pid):
+        await process.wait()
+asyncio.run(hold())
+"""
+    gateway = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True)
+    assert gateway.stdout is not None
+    family = {int(pid) for _ in range(2) for pid in gateway.stdout.readline().split()} - {0}
+    assert len(family) == 2
+    assert not any(is_gone(pid) for pid in family)
+    os.killpg(gateway.pid, signal.SIGKILL)
+    gateway.wait()
+    gateway.stdout.close()
+    eventually(lambda: all(is_gone(pid) for pid in family))
+
+
 def test_two_gateways_cannot_share_a_home(tmp_path: Path) -> None:
     socket = tmp_path / "tiny.sock"
     with claimed(socket), pytest.raises(Conflict, match="another gateway"), claimed(socket):
