@@ -27,11 +27,14 @@ FOUND_SHARE = 0.7
 """A longer answer counts as found when this share of its content words stands in the passages."""
 
 WORD = re.compile(r"\w+(?:[.\-']\w+)*")
-EMPTY_WORDS = frozenset(
-    "a about all also an and any are as at be been but by can could did do does for from had has have he her his how i if in "
-    "into is it its just may more most no not of on one only or other our out over she should so some such than that the their "
-    "them then there these they this those to too up use used was we were what when where which who will with would you your".split()
-)
+EMPTY_WORDS = frozenset({
+    "a", "about", "all", "also", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "could",
+    "did", "do", "does", "for", "from", "had", "has", "have", "he", "her", "his", "how", "i", "if", "in", "into", "is",
+    "it", "its", "just", "may", "more", "most", "no", "not", "of", "on", "one", "only", "or", "other", "our", "out",
+    "over", "she", "should", "so", "some", "such", "than", "that", "the", "their", "them", "then", "there", "these",
+    "they", "this", "those", "to", "too", "up", "use", "used", "was", "we", "were", "what", "when", "where", "which",
+    "who", "will", "with", "would", "you", "your",
+})  # fmt: skip
 
 
 def knowledge(examples: Sequence[Example], passages: Sequence[Passage], encoder: Encoder, *, seed: int) -> list[Evidence]:
@@ -44,12 +47,18 @@ def knowledge(examples: Sequence[Example], passages: Sequence[Passage], encoder:
     hits = sum(_holds(kept, map(int, ids), row.answer) for ids, row in zip(nearest, rows, strict=True))
     chance = sum(_holds(kept, rng.sample(range(len(kept)), min(NEAREST, len(kept))), row.answer) for row in rows)
     tokens = sum(len(passage.text) for passage in passages) / CHARACTERS_PER_TOKEN
+    estimate = f"characters / {CHARACTERS_PER_TOKEN:g} over the documents"
     partly = "" if len(kept) == len(passages) else f" ({len(kept)} of {len(passages)} passages, drawn by seed {seed})"
     return [
-        Evidence("corpus_tokens", round(tokens), "tokens", f"characters / {CHARACTERS_PER_TOKEN:g} over the documents", len(passages)),
-        share("answers_in_documents", hits, len(rows), f"rows whose answer stands in the {NEAREST} passages nearest to the question{partly}"),
+        Evidence("corpus_tokens", round(tokens), "tokens", estimate, len(passages)),
+        share(
+            "answers_in_documents",
+            hits,
+            len(rows),
+            f"rows whose answer is in the {NEAREST} passages nearest by meaning{partly}",
+        ),
         share("answers_by_chance", chance, len(rows), f"the same rows, {NEAREST} random passages"),
-    ]  # fmt: skip
+    ]
 
 
 def _holds(passages: Sequence[Passage], ids: Sequence[int] | map[int], answer: str) -> bool:

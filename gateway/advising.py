@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from adapters import bases
-from adapters.bases import Base, BaseFacts
+from adapters.bases import Base
 from adapters.errors import GraftError, InvalidInput, NotFound, Unavailable
 from advisor.advice import from_numbers
 from advisor.stated import FIELDS, Stated
@@ -51,16 +51,17 @@ class Advising:
             return await self._from_file(file, request, stated)
 
     def _from_numbers(self, request: AdviceRequest, stated: Stated) -> bytes:
-        # a stated size speaks of a base that is not here, unless the caller names one that is
-        named = request.base is not None
-        base, facts = self._base(request.base) if named else (None, None)
-        made = from_numbers(stated, facts=facts, base_name=None if base is None else base.name)
+        # without a name the numbers speak of any base, so the first of this gateway is not taken for it
+        base = None if request.base is None else self._base(request.base)
+        facts = None if base is None else bases.facts(base.folder)
+        made = from_numbers(stated, facts=facts, base_name=request.base)
         return msgspec.json.encode(made.to_json())
 
     async def _from_file(self, file: StoredFile, request: AdviceRequest, stated: Stated) -> bytes:
-        base, _ = await asyncio.to_thread(self._base, request.base)
-        argv = [sys.executable, "-m", "advisor", str(self._files.content(file.id)), "--shown-as", file.filename, "--json",
-                "--base", str(base.folder), "--base-name", base.name]  # fmt: skip
+        base = await asyncio.to_thread(self._base_or_none, request.base)
+        argv = [sys.executable, "-m", "advisor", str(self._files.content(file.id)), f"--shown-as={file.filename}", "--json"]
+        if base is not None:
+            argv += ["--base", str(base.folder), "--base-name", base.name]
         for name, value in stated.given().items():
             argv.append(f"--{name.replace('_', '-')}={json.dumps(value).strip(chr(34))}")
         process = await children.start(argv, stdout=PIPE, stderr=PIPE)
@@ -75,15 +76,21 @@ class Advising:
             return said
         raise _refusal(said, complaint)
 
-    def _base(self, name: str | None) -> tuple[Base, BaseFacts]:
+    def _base_or_none(self, name: str | None) -> Base | None:
+        """The base named, or the first; None where that one has no files, as a stub's has not."""
+        if name is not None:
+            return self._base(name)
+        try:
+            return self._base(self._settings.bases[0].name)
+        except NotFound:
+            return None
+
+    def _base(self, name: str) -> Base:
         known = {base.name: base for base in self._settings.bases}
-        chosen = self._settings.bases[0].name if name is None else name
-        if chosen not in known:
-            raise NotFound(
-                f"'{chosen}' is no base of this gateway (bases: {', '.join(known)})", param="base", code="model_not_found"
-            )
-        base = bases.locate(known[chosen].model, self._settings.storage_cache, name=chosen)
-        return base, bases.facts(base.folder)
+        if name not in known:
+            message = f"'{name}' is no base of this gateway (bases: {', '.join(known)})"
+            raise NotFound(message, param="base", code="model_not_found")
+        return bases.locate(known[name].model, self._settings.storage_cache, name=name)
 
 
 def read(body: bytes) -> AdviceRequest:

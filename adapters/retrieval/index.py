@@ -18,9 +18,7 @@ class Index:
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
         if vectors.ndim != 2 or len(vectors) == 0:
-            raise InvalidInput(
-                f"an index needs vectors of shape (n, width) with n above 0, not {vectors.shape}", param="vectors"
-            )
+            raise InvalidInput(f"an index needs vectors of shape (n, width), n above 0, not {vectors.shape}", param="vectors")
         self._index = faiss.IndexFlatIP(vectors.shape[1])
         self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
 

@@ -35,9 +35,10 @@ def distance(ours: Sample, theirs: Sample, seed: int) -> list[Evidence]:
     return [
         Evidence(
             "domain_shift", value, "share",
-            f"new subjects and unfamiliar language together, {against}; 0 is no further than those are from each other", n, interval,
+            f"new subjects and unfamiliar language together, {against}; 0: no further than those are from each other",
+            n, interval,
         ),
-        Evidence("subject_shift", subject, "share", f"likeness to the {NEAREST} nearest texts (MiniLM embeddings), {against}", n),
+        Evidence("subject_shift", subject, "share", f"likeness to the {NEAREST} nearest texts (embeddings), {against}", n),
         Evidence("language_shift", language, "share", f"characters per vocabulary piece of the encoder, {against}", n),
         Evidence(
             "domain_shift_null", round(float(null.mean()), 4), "share",

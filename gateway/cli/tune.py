@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,19 +28,45 @@ from gateway.cli.terminal import err
 from gateway.jobs.store import Job
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """What may be turned; what is left out gets a default for this data and base.
+
+    Parameters
+    ----------
+    epochs
+        Times through the training rows.
+    learning_rate
+        Highest learning rate.
+    rank
+        LoRA rank.
+    batch_size
+        Rows to one optimiser step.
+    max_length
+        Tokens to a row at most.
+    shots
+        Examples in the prompt, for few_shot.
+    seed
+        Decides the splits, the order and the start.
+    """
+
+    epochs: int | None = None
+    learning_rate: float | None = None
+    rank: int | None = None
+    batch_size: int | None = None
+    max_length: int | None = None
+    shots: int | None = None
+    seed: int | None = None
+
+
 def tune(
     file: Path,
     *,
     name: str,
     base: str | None = None,
     method: str = "lora",
-    epochs: int | None = None,
-    learning_rate: float | None = None,
-    rank: int | None = None,
-    batch_size: int | None = None,
-    max_length: int | None = None,
-    shots: int | None = None,
-    seed: int | None = None,
+    knobs: Knobs = Knobs(),
     system: str | None = None,
     prompt_column: str | None = None,
     completion_column: str | None = None,
@@ -59,20 +86,6 @@ def tune(
         A base of the settings, by its name. Default: the first.
     method
         lora, or few_shot (fixed examples in the prompt, nothing trained).
-    epochs
-        Times through the training rows. Every knob that is left out gets a default for this data and base.
-    learning_rate
-        Highest learning rate.
-    rank
-        LoRA rank.
-    batch_size
-        Rows to one optimiser step.
-    max_length
-        Tokens to a row at most.
-    shots
-        Examples in the prompt, for few_shot.
-    seed
-        Decides the splits, the order and the start.
     system
         System text that the adapted model carries; it is trained with it and served with it.
     prompt_column
@@ -86,14 +99,10 @@ def tune(
     json
         Print the outcome as JSON.
     """
-    knobs = {
-        "epochs": epochs, "learning_rate": learning_rate, "rank": rank, "batch_size": batch_size,
-        "max_length": max_length, "shots": shots, "seed": seed,
-    }  # fmt: skip
     desk = Desk()
     template = PromptTemplate(system=system) if system else None
-    columns = (prompt_column, completion_column)
-    job = submit(desk, file, name, base=base, method=method, knobs=knobs, template=template, columns=columns, publish=publish)
+    columns, turned = (prompt_column, completion_column), dataclasses.asdict(knobs)
+    job = submit(desk, file, name, base=base, method=method, knobs=turned, template=template, columns=columns, publish=publish)
     ensure_runner(desk)
     if detach:
         print(job.id)

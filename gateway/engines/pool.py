@@ -79,7 +79,8 @@ class Replica:
         """
         key = (self.process.generation, engine_name)
         if key not in self._loads:
-            self._loads = {old: task for old, task in self._loads.items() if old[0] == key[0]}
+            for old in [old for old in self._loads if old[0] != key[0]]:
+                del self._loads[old]
             self._loads[key] = asyncio.create_task(self._load(engine_name, folder))
             self._loads[key].add_done_callback(partial(self._forget_failure, key))
         # shielded: that one caller leaves must not take the adapter away from the others

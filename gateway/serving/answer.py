@@ -20,7 +20,7 @@ from gateway.api.errors import describe
 from gateway.engines.pool import Pool
 from gateway.serving.compose import Ask, Route, compose, read
 from gateway.serving.disconnect import while_connected
-from gateway.serving.relay import Renaming, Tally, events, refusal, whole
+from gateway.serving.relay import Renaming, Tally, events, whole
 from gateway.serving.resolve import Resolver
 from gateway.telemetry import Telemetry
 
@@ -67,8 +67,6 @@ class Answer:
         renaming, tally = Renaming(ask, model), Tally()
         if ask.stream and upstream.status == 200:
             await self._stream(ask, model, upstream, renaming, tally, send)
-        elif ask.stream:
-            raise refusal(upstream.status, await upstream.read(), renaming)
         else:
             body = await whole(upstream, renaming, tally)
             await self._start(send, model, {"content-type": "application/json", "content-length": str(len(body))})

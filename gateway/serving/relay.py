@@ -50,7 +50,7 @@ class Renaming:
 
 
 async def whole(upstream: aiohttp.ClientResponse, renaming: Renaming, tally: Tally) -> bytes:
-    """The body of an answer that is no stream. Raises what the engine's refusal means here."""
+    """The body of an answer that is no stream. Raises what it means here if it is a refusal, as a stream's may be too."""
     try:
         body = await upstream.read()
     except _LOST as error:
