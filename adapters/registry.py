@@ -56,6 +56,7 @@ class Registry:
                         param="adapter",
                     )
             write_whole(incoming / MANIFEST, json.dumps(to_json(draft), indent=1))
+            incoming.chmod(0o755)  # mkdtemp makes it ours alone, and the engine may run as somebody else
             _sync_tree(incoming)
             _rename_into(incoming, place)
         finally:

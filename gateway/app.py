@@ -71,7 +71,7 @@ def create_app(settings: Settings, *, registry: Registry, names: PublishedNames,
         request_max_body_size=settings.server_max_body_mib * 2**20,
         openapi_config=OpenAPIConfig(
             title="Graft",
-            version="0.1.0",
+            version="1",  # of the HTTP API, as in /v1
             path="/openapi",
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],  # the pages among the plugins load from CDNs
         ),

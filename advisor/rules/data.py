@@ -39,23 +39,16 @@ def rows(found: Found) -> list[Vote]:
     if n is None:
         return []
     if n < 1:
-        return votes(
-            "no examples to show or to train on", few_shot=BARRED, many_shot=BARRED, **dict.fromkeys(_SUPERVISED, BARRED)
-        )
+        return [Vote(method, BARRED, "no examples to show or to train on") for method in ("few_shot", "many_shot", *SUPERVISED)]
     said = f"{n:,.0f} rows"
     made = votes(f"{said} leave nothing for a longer prompt" if n < 50 else f"{said} to show", many_shot=_many_shot(n))
     made += votes(f"{said}, a handful of which a prompt shows", few_shot=bounded(-0.8 * math.log10(n / 30), -1.6, 0.6))
     if n < FEWEST_ROWS:
-        return made + votes(f"{said} are below the {FEWEST_ROWS} that training needs", **dict.fromkeys(_SUPERVISED, BARRED))
+        return made + [Vote(method, BARRED, f"{said} are below the {FEWEST_ROWS} that training needs") for method in SUPERVISED]
     made += votes(f"{said} would go unused", zero_shot=-0.7)
     made += votes(f"{said} to train on; 100 is a usual start", lora=_lora(n), rag_lora=0.7 * _lora(n))
-    made += votes(
-        f"{said} to train on; it repays its cost from tens of thousands", full=bounded(1.2 * math.log10(n / 3000), -3, 3)
-    )
+    made += votes(f"{said} to train on; worth it from tens of thousands", full=bounded(1.2 * math.log10(n / 3000), -3, 3))
     return made + votes(f"{said} to train on; it wants a thousand", prompt_tuning=bounded(math.log10(n / 1000), -2, 0.8))
-
-
-_SUPERVISED = [method.replace("+", "_") for method in SUPERVISED]
 
 
 def _lora(n: float) -> float:
@@ -75,7 +68,7 @@ def labels(found: Found) -> list[Vote]:
     classes = number(found, "n_classes")
     said = f"{per:,.3g} rows a label" + ("" if classes is None else f", {classes:,.0f} labels")
     if per < FEWEST_PER_CLASS:
-        return votes(f"{said}: below the {FEWEST_PER_CLASS} a label that training needs", **dict.fromkeys(_SUPERVISED, BARRED))
+        return [Vote(method, BARRED, f"{said}: training needs {FEWEST_PER_CLASS} a label") for method in SUPERVISED]
     if per < 10:
         return votes(f"{said}: too few to tune on, enough to show", few_shot=0.8, many_shot=0.8, head=1.2, lora=-0.6, full=-1.0)
     if per < 40:

@@ -48,9 +48,11 @@ class Answer:
         self._telemetry = serving.telemetry
         self._began = time.monotonic()
         self._started = False
+        self._tally = Tally()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not await while_connected(self._answer(scope, send), receive):
+        stayed = await while_connected(self._answer(scope, send), receive)
+        if not stayed and not self._tally.complete:  # OpenAI's clients hang up as soon as they have read [DONE]
             self._telemetry.disconnects.labels("mid_answer" if self._started else "before_first_byte").inc()
 
     async def _answer(self, scope: Scope, send: Send) -> None:
@@ -59,21 +61,29 @@ class Answer:
         scope["state"][MODEL_IN_SCOPE] = model.name
         body = compose(ask, model, self._route)
         with self._telemetry.inflight.labels(model.name).track_inprogress():
-            async with self._serving.pool.lease(model) as replica, replica.open(self._route, body) as upstream:
-                await self._relay(ask, model, upstream, send)
-        self._telemetry.duration.labels(self._route, model.name).observe(time.monotonic() - self._began)
+            try:
+                async with self._serving.pool.lease(model) as replica, replica.open(self._route, body) as upstream:
+                    await self._relay(ask, model, upstream, send)
+            finally:
+                self._count(model)
 
     async def _relay(self, ask: Ask, model: AdaptedModel, upstream: aiohttp.ClientResponse, send: Send) -> None:
-        renaming, tally = Renaming(ask, model), Tally()
+        renaming, tally = Renaming(ask, model), self._tally
         if ask.stream and upstream.status == 200:
             await self._stream(ask, model, upstream, renaming, tally, send)
         else:
             body = await whole(upstream, renaming, tally)
             await self._start(send, model, {"content-type": "application/json", "content-length": str(len(body))})
             await send({"type": "http.response.body", "body": body, "more_body": False})
-        if tally.usage is not None:
-            self._telemetry.tokens.labels(model.name, "prompt").inc(tally.usage.prompt_tokens)
-            self._telemetry.tokens.labels(model.name, "completion").inc(tally.usage.completion_tokens or 0)
+            tally.complete = True
+
+    def _count(self, model: AdaptedModel) -> None:
+        """What was used, also when the caller left in the middle; how long it took, only when they had it whole."""
+        if self._tally.usage is not None:
+            self._telemetry.tokens.labels(model.name, "prompt").inc(self._tally.usage.prompt_tokens)
+            self._telemetry.tokens.labels(model.name, "completion").inc(self._tally.usage.completion_tokens or 0)
+        if self._tally.complete:
+            self._telemetry.duration.labels(self._route, model.name).observe(time.monotonic() - self._began)
 
     async def _stream(
         self, ask: Ask, model: AdaptedModel, upstream: aiohttp.ClientResponse, renaming: Renaming, tally: Tally, send: Send

@@ -29,9 +29,12 @@ _VALIDATION = re.compile(r"'loc': '(?:body\.)?([^']*)', 'msg': '([^']*)'")
 
 @dataclass(slots=True)
 class Tally:
-    """What the engine counted, once it has said so."""
+    """What is known of an answer so far."""
 
     usage: Usage | None = None
+    """What the engine counted, once it has said so."""
+    complete: bool = False
+    """The caller was sent all of it."""
 
 
 class Renaming:
@@ -90,6 +93,7 @@ async def events(
             ready = _counted(ready, tally, wants_usage=wants_usage)
         done = done or ready.endswith(_DONE)  # at the end, where no text of the model can stand
         if ready:
+            tally.complete = done  # before the caller has it: they may hang up at once
             yield renaming.body(ready)
     if not done:
         raise _cut_off()

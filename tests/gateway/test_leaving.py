@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,16 @@ def test_in_the_middle_of_a_stream(start: Callable[..., Gateway]) -> None:
     eventually(lambda: gateway.stub()["aborted"] == 1, 5)
     eventually(lambda: gateway.metric('graft_client_disconnects_total{phase="mid_answer"}') == 1, 5)
     assert gateway.stub()["finished"] == 0
+
+
+def test_one_who_has_read_it_all_has_not_left(start: Callable[..., Gateway]) -> None:
+    gateway = start()
+    for _ in range(5):
+        hi: Any = [{"role": "user", "content": "hi"}]
+        list(gateway.openai().chat.completions.create(model=BASE, messages=hi, max_tokens=4, stream=True))
+    tokens = f'graft_tokens_total{{model="{BASE}",type="completion"}}'
+    eventually(lambda: gateway.metric(tokens) == 20, 5)
+    assert gateway.metric('graft_client_disconnects_total{phase="mid_answer"}') == 0
 
 
 def test_one_who_leaves_during_a_load_does_not_take_it_from_the_others(home: Home, start: Callable[..., Gateway]) -> None:

@@ -18,7 +18,7 @@ from gateway.engines import pool as pool_module
 from gateway.engines.placement import choose
 from gateway.engines.pool import Pool
 from gateway.telemetry import Telemetry
-from tests.gateway.conftest import BASE, Home, lora_folder
+from tests.gateway.conftest import BASE, Home, eventually, lora_folder
 
 PLAIN = AdaptedModel(BASE, 0, BASE)
 
@@ -52,8 +52,7 @@ def test_a_restarted_engine_is_given_its_adapters_again(home: Home) -> None:
         (before,) = pool.engine_state()[BASE]
         assert before["adapters"] == [model.engine_name]
         os.kill(before["pid"], signal.SIGKILL)
-        while pool.is_ready:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(eventually, lambda: not pool.is_ready)
         async with pool.lease(model) as replica:
             assert await replica.client.listed() == {BASE, model.engine_name}
         (after,) = pool.engine_state()[BASE]
