@@ -6,6 +6,7 @@ If one of them dies it is started again; Ctrl-C ends both, and everything they s
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -13,6 +14,8 @@ import socket
 import sys
 import time
 from asyncio.subprocess import Process
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,7 +74,8 @@ def serve(
         for base in setting.bases:
             located(base, setting)
     _export(setting)
-    asyncio.run(_Serving(setting).run())
+    with _only_one(setting.storage_home):
+        asyncio.run(_Serving(setting).run())
 
 
 def _settings(said: tuple[str, ...], config: Path | None, flags: dict[str, Any]) -> settings.Settings:
@@ -113,6 +117,17 @@ def _port_is_free(setting: settings.Settings) -> None:
                 "end what uses it, or choose another --port",
                 param="port",
             ) from error
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[None]:
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "serve.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(f"another `graft serve` runs on {home}; end it, or set GRAFT_STORAGE_HOME for this one") from None
+        yield
 
 
 class _Serving:
@@ -169,12 +184,16 @@ class _Serving:
 
         started, url = time.monotonic(), address(self._settings)
         names = ", ".join(base.name for base in self._settings.bases)
-        log = self._settings.logs / f"engine-{self._settings.bases[0].name}.log"
+        log, told = self._settings.logs / f"engine-{self._settings.bases[0].name}.log", ""
         with err.status(f"starting {names}") as status:
             async with aiohttp.ClientSession() as session:
-                while not await _is_ready(session, url):
+                while (states := await _states(session, url)) != {"ready"}:
                     waited = time.monotonic() - started
                     status.update(f"starting {names}: {waited:.0f} s · {escape(_last_words(log))}")
+                    trouble = _last_words(self._settings.logs / "gateway.log", 400) if "restarting" in states else ""
+                    if trouble not in ("", told):
+                        err.print(f"[yellow]{escape(trouble)}[/]", soft_wrap=True)
+                        told = trouble
                     await asyncio.sleep(0.5)  # another process's readiness, asked over HTTP
         err.print(f"[green]ready[/] after {time.monotonic() - started:.0f} s: {names} at {url}/v1\n")
         err.print(_NEXT.format(url=url, base=self._settings.bases[0].name), markup=False, soft_wrap=True)
@@ -189,22 +208,24 @@ _NEXT = """Try next, in another terminal (Ctrl-C here ends everything):
 """
 
 
-async def _is_ready(session: Any, url: str) -> bool:
+async def _states(session: Any, url: str) -> set[str]:
+    """What the engines are, each state once; nothing while nobody answers."""
     import aiohttp
 
     try:
         async with session.get(f"{url}/health/ready") as answer:
-            return bool(answer.status == 200)
+            engines = (await answer.json())["engines"]
     except (aiohttp.ClientError, OSError):
-        return False
+        return set()
+    return {state for replicas in engines.values() for state in replicas}
 
 
-def _last_words(log: Path) -> str:
-    """The last line of the engine's log, short enough for one line of a terminal."""
+def _last_words(log: Path, longest: int = 70) -> str:
+    """The last line of a log, short enough to be shown."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 2000))
             lines = [line for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError:
         return ""
-    return lines[-1].split("] ")[-1].strip()[:70] if lines else ""
+    return lines[-1].split("] ")[-1].strip()[:longest] if lines else ""
