@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advisor.evidence import Found, number
+from advisor.evidence import Found, number, text
 from advisor.rules.contract import Vote, votes
 
 
@@ -34,6 +34,8 @@ def documents(found: Found) -> list[Vote]:
     hits, chance = found.get("answers_in_documents"), found.get("answers_by_chance")
     share, by_chance = number(found, "answers_in_documents"), number(found, "answers_by_chance")
     if hits is None or chance is None or share is None or by_chance is None:
+        return []
+    if text(found, "task_type") == "classification":  # a label in a passage is a word, not an answer
         return []
     gain = max(0.0, share - by_chance)
     low, high = hits.interval or (share, share)

@@ -84,7 +84,7 @@ def traffic(found: Found) -> list[Vote]:
     for method in LONGER_PROMPTS:
         extra = number(found, f"prompt_tokens.{method}")
         if extra and queries:
-            points = -bounded(0.5 * math.log10(queries * extra / 1e7), 0, 1.5)
+            points = -bounded(0.5 * math.log10(max(1.0, queries * extra / 1e7)), 0, 1.5)
             made.append(Vote(method, points, f"{queries * extra:,.0f} more prompt tokens a day ({queries:,.0f} requests)"))
     return made
 

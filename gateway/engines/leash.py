@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # the read ends when the last holder of the pipe's other end is gone, and that is this process alone
-_WAIT_AND_KILL = 'read -r _'
+_WAIT_AND_KILL = 'read -r _; kill -s KILL -- "-$0"'
 
 
 @contextmanager

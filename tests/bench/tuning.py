@@ -35,7 +35,7 @@ def main() -> None:
     rows, validation = rows[:ROWS], rows[ROWS:]
     tokens = sum(len(row.input_ids) for row in rows)
     recipe = dataclasses.replace(
-        defaults("lora", ROWS, bases.facts(folder)), epochs=1, batch_size=BATCH, checkpoint_every_s=1e6
+        defaults("lora", ROWS, bases.facts(folder)), epochs=1, batch_size=BATCH, checkpoint_every_s=86_400
     )
     weights = METHODS["lora"].weights
     assert weights is not None

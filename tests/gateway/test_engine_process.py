@@ -158,25 +158,26 @@ async def _both(ending, reaping) -> int:
 
 
 def test_a_killed_gateway_leaves_no_grandchild_either(tmp_path: Path) -> None:
-    program = """
-import asyncio, sys
+    program = r"""
+import asyncio, os, sys
 from gateway import children
 from gateway.engines.leash import leashed
 async def hold():
-    family = "import os, signal; print(os.getpid(), os.fork(), flush=True); signal.pause()"
+    family = "import os, signal; child = os.fork(); child and os.write(1, b'%d\\n' % child); signal.pause()"
     process = await children.start([sys.executable, "-c", family], stdout=sys.stdout)
     with leashed(process.pid):
+        os.write(1, b"%d\n" % process.pid)
         await process.wait()
 asyncio.run(hold())
 """
     gateway = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True)
-    assert gateway.stdout is not None
-    family = {int(pid) for _ in range(2) for pid in gateway.stdout.readline().split()} - {0}
-    assert len(family) == 2
-    assert not any(is_gone(pid) for pid in family)
-    os.killpg(gateway.pid, signal.SIGKILL)
-    gateway.wait()
-    gateway.stdout.close()
+    try:
+        assert gateway.stdout is not None
+        family = [int(gateway.stdout.readline()) for _ in range(2)]
+        assert not any(is_gone(pid) for pid in family)
+    finally:
+        os.killpg(gateway.pid, signal.SIGKILL)
+        gateway.communicate()
     eventually(lambda: all(is_gone(pid) for pid in family))
 
 
