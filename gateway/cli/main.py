@@ -62,6 +62,9 @@ def main() -> None:
         # the reader of a pipe (head, less) has left; Python would complain once more when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:  # a full disk, a folder we may not write: the system's word for it says enough
+        terminal.complain(GraftError(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")))
+        sys.exit(1)
 
 
 if __name__ == "__main__":

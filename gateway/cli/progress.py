@@ -54,8 +54,7 @@ def follow(desk: Desk, job: Job, *, quiet: bool = False) -> Job:
                         err.print(f"{job.id}: {said.message}", markup=False)
                 if job.is_final:
                     return job
-                if job.state == "queued":
-                    ensure_runner(desk)
+                ensure_runner(desk)  # also while it runs: should its runner die, somebody must take it up
                 time.sleep(LOOK_S)  # rows and files that other processes write: there is nothing to wait on
         except KeyboardInterrupt:
             message = (

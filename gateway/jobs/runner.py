@@ -91,6 +91,8 @@ class Runner:
                 result = KINDS[job.kind].settle(job.payload, self._registry, self._names)
             except GraftError as error:
                 self._store.finish(job, "failed", error={"code": error.code, "message": error.message, "param": error.param})
+            except OSError as error:  # a full disk may have room again by the next attempt
+                self._store.requeue(job, f"its result could not be published: {error}")
             else:
                 self._store.finish(job, "succeeded", result=result)
         elif cancelled:
