@@ -43,7 +43,7 @@ SETTINGS = (
     Setting("storage", "database", "", "SQLAlchemy URL. Empty: SQLite (WAL) in storage.home."),
     Setting("engine", "kind", "vllm", "'vllm', or 'stub': a fake for load tests and laptops, which says so in every answer."),
     Setting("engine", "max_loras", 4, "Adapters that can be in one batch; each costs memory for its whole rank."),
-    Setting("engine", "max_lora_rank", 64, "Highest LoRA rank served; one of 8, 16, 32, 64, 128, 256, 320, 512."),
+    Setting("engine", "max_lora_rank", 16, "Highest LoRA rank served; one of 8, 16, 32, 64, 128, 256, 320, 512. Every adapter is computed at this rank, whatever its own."),
     Setting("engine", "max_cpu_loras", 64, "Adapters kept in memory beside the engine; the others are read from disk again."),
     Setting("engine", "max_model_len", 2048, "Tokens of prompt and answer together."),
     Setting("engine", "kv_cache_gib", 1.0, "Memory for the key-value cache on a CPU, in GiB. On a GPU vLLM's --gpu-memory-utilization decides."),
