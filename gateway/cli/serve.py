@@ -189,7 +189,8 @@ class _Serving:
             async with aiohttp.ClientSession() as session:
                 while (states := await _states(session, url)) != {"ready"}:
                     waited = time.monotonic() - started
-                    status.update(f"starting {names}: {waited:.0f} s · {escape(_last_words(log))}")
+                    doing = f"starting {names}: {waited:.0f} s · {_last_words(log)}"
+                    status.update(escape(doing[: err.width - 4]))  # a second line would flicker
                     trouble = _last_words(self._settings.logs / "gateway.log", 400) if "restarting" in states else ""
                     if trouble not in ("", told):
                         err.print(f"[yellow]{escape(trouble)}[/]", soft_wrap=True)
@@ -220,7 +221,7 @@ async def _states(session: Any, url: str) -> set[str]:
     return {state for replicas in engines.values() for state in replicas}
 
 
-def _last_words(log: Path, longest: int = 70) -> str:
+def _last_words(log: Path, longest: int = 200) -> str:
     """The last line of a log, short enough to be shown."""
     try:
         with log.open("rb") as file:

@@ -97,10 +97,11 @@ def _play(steps: _Steps, *, quiet: bool) -> dict[str, Any]:
             )
         found(job=job.id, result=result, said=f"published as {NAME}@{result['version']}")
     rows = _held_out(desk, job.payload["run"])
-    with steps.step("ask the new name, over HTTP") as found:
-        one = rows[0]
-        answer = _ask(client, NAME, one)
-        found(question=one.question, answer=answer, expected=one.answer, said=f"“{one.question}” → {answer}")
+    one = rows[0]
+    for model in (NAME, base):
+        with steps.step(f"ask {model} one of them, over HTTP") as found:
+            answer = " ".join(_ask(client, model, one).split())
+            found(model=model, question=one.question, answer=answer, expected=one.answer, said=f"“{one.question}” → {answer}")
     scores = {}
     for model in (base, NAME):
         with steps.step(f"{model} on the {len(rows)} held-out rows") as found:
