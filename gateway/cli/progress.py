@@ -47,7 +47,7 @@ def follow(desk: Desk, job: Job, *, quiet: bool = False) -> Job:
             while True:
                 job = desk.jobs.get(job.id)
                 for event in metrics.new():
-                    _show(progress, bar, event)
+                    _show(progress, bar, event, quiet=quiet)
                 for said in desk.jobs.events(job.id, after=seen):
                     seen = said.id
                     if said.message.startswith("back in the queue") and not quiet:
@@ -63,10 +63,10 @@ def follow(desk: Desk, job: Job, *, quiet: bool = False) -> Job:
             raise Interrupted(message) from None
 
 
-def _show(progress: Progress, bar: Any, event: dict[str, Any]) -> None:
+def _show(progress: Progress, bar: Any, event: dict[str, Any], *, quiet: bool) -> None:
     if event["event"] == "stage":
         progress.update(bar, description=event["stage"], total=None, completed=0, detail="")
-        if not progress.console.is_terminal:
+        if not progress.console.is_terminal and not quiet:
             progress.console.print(event["stage"], markup=False)
     elif event["event"] == "step":
         detail = f"loss {event['loss']:.3f} · {event['tokens_per_s']:.0f} tokens/s · {event['seconds_left']:.0f} s left"
