@@ -1,4 +1,4 @@
-"""`python -m adapters …`: prepare a base, tune, go on with a run, check an adapter; no gateway needed.
+"""`python -m adapters …`: prepare a base, tune, go on with a run, check, probe or merge an adapter; no gateway needed.
 
 Exit codes: 0 done, 1 an error said in one line, 2 wrong usage, 75 interrupted and to be started again.
 """
@@ -17,9 +17,10 @@ from pathlib import Path
 
 from adapters import bases, embedded
 from adapters.errors import GraftError, Interrupted
-from adapters.registry import Registry
+from adapters.evaluation import probe as probes
+from adapters.intake.preflight import check_adapter
+from adapters.registry import Registry, write_whole
 from adapters.tuning import recipe as recipes
-from adapters.tuning.check import check_adapter
 from adapters.tuning.request import RunRequest, create
 
 TRY_AGAIN = 75
@@ -76,6 +77,17 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--base", required=True)
     check.add_argument("--max-rank", type=int, default=64)
     check.set_defaults(verb=_check)
+
+    adapted = argparse.ArgumentParser(add_help=False)
+    adapted.add_argument("--base-folder", type=Path, required=True, help="Hugging Face folder of the base")
+    adapted.add_argument("--adapter", type=Path, required=True, help="PEFT folder")
+    adapted.add_argument("--out", type=Path, required=True)
+
+    probe = verbs.add_parser("probe", parents=[adapted], help="record what an engine that serves an adapter must answer")
+    probe.set_defaults(verb=_probe)
+
+    merge = verbs.add_parser("merge", parents=[adapted], help="write base and adapter as one model folder; prints what it is")
+    merge.set_defaults(verb=_merge)
     return parser
 
 
@@ -120,8 +132,26 @@ def _execute(folder: Path) -> None:
 
 def _check(arguments: argparse.Namespace) -> None:
     base = bases.locate(arguments.base, arguments.cache)
-    check_adapter(arguments.adapter, bases.facts(base.folder), arguments.max_rank)
+    check_adapter(arguments.adapter, base.folder, arguments.max_rank)
     print(f"{arguments.adapter} can be served on {base.name}")
+
+
+def _probe(arguments: argparse.Namespace) -> None:
+    from adapters.evaluation.recording import general_rows, record
+    from adapters.tuning import device
+    from adapters.tuning.adapted import open_adapted
+
+    tokenizer = bases.open_tokenizer(arguments.base_folder)
+    model = open_adapted(arguments.base_folder, arguments.adapter, device.dtype()).to(device.device())
+    recorded = record(model, general_rows(model, tokenizer))
+    write_whole(arguments.out, json.dumps(probes.to_json(recorded)))
+    print(f"{len(recorded.rows)} rows in {arguments.out}: the adapter moves them by {recorded.shift:.2f} nats")
+
+
+def _merge(arguments: argparse.Namespace) -> None:
+    from adapters.tuning.merge import merge
+
+    print(json.dumps(dataclasses.asdict(merge(arguments.base_folder, arguments.adapter, arguments.out))))
 
 
 if __name__ == "__main__":

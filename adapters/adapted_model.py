@@ -78,6 +78,8 @@ class Lineage:
     parent: str | None = None
     created: str | None = None
     """UTC, ISO 8601."""
+    forced: dict[str, Any] | None = None
+    """Who promoted it past the publish gate, when and over which objection; None if nobody had to."""
 
 
 @dataclass(frozen=True, slots=True)

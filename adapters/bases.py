@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+EMBEDDING = re.compile(r"(^|\.)(\w*embed\w*|wte|wpe)$")
+"""How model classes name the layers that look a token up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Base:
@@ -67,6 +70,25 @@ def locate(model: str, cache: Path, *, name: str | None = None) -> Base:
         return Base(name or default_name(model.split("/")[1]), _download(model))
     known = ", ".join(sorted(embedded.EMBEDDED))
     raise NotFound(f"'{model}' is no folder here, no hub id (Org/name) and no embedded base ({known})", param="model")
+
+
+def at_hand(model: str, cache: Path) -> Path | None:
+    """The base's folder if it needs neither preparation nor download; None otherwise."""
+    if model in embedded.EMBEDDED:
+        return embedded.prepare(model, cache) if embedded.is_prepared(model, cache) else None
+    folder = Path(model).expanduser()
+    if (folder / "config.json").is_file():
+        return folder.resolve()
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = try_to_load_from_cache(model, "config.json")
+    except HFValidationError:  # no hub id either
+        return None
+    folder = Path(found).parent if isinstance(found, str) else folder
+    # a download that was cut short has its config already
+    return folder.resolve() if any(folder.glob("*.safetensors")) else None
 
 
 def default_name(folder_name: str) -> str:
@@ -118,6 +140,21 @@ def facts(folder: Path) -> BaseFacts:
         )  # fmt: skip
     except KeyError as error:
         raise InvalidInput(f"{folder}/config.json has no {error}, so it is not a decoder Graft knows", param="model") from error
+
+
+def linear_shapes(folder: Path) -> dict[str, tuple[int, int]]:
+    """Module name → (inputs, outputs) of every linear layer with weights of its own, from the safetensors headers.
+
+    Linear layers store [outputs, inputs]. Embeddings are left out, and so is an output layer that is tied to one.
+    """
+    shapes = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        for tensor, described in tensor_header(file).items():
+            module, _, kind = tensor.rpartition(".")
+            if kind == "weight" and len(described["shape"]) == 2 and EMBEDDING.search(module) is None:
+                outputs, inputs = described["shape"]
+                shapes[module] = (inputs, outputs)
+    return shapes
 
 
 def tensor_header(file: Path) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,10 @@ GraftError
 ├── NotFound          nothing has that name
 ├── Conflict          the state has moved on, or the name is taken
 ├── Unservable        an adapter that the engine would refuse, or would serve wrongly
+│   └── Unproven      the engine has it, and does not serve what was trained
 ├── Unavailable       try again later; an engine is down or starting
+│   ├── Overloaded    try again later; more wait already than may
+│   └── EngineLost    an engine went away while it had a request, which another one may answer
 └── Interrupted       a run was stopped from outside before it ended
 
 Knows no HTTP and no terminal: `gateway/api/errors.py` and `gateway/cli/terminal.py` map the tree once each.
@@ -77,6 +80,10 @@ class Unservable(GraftError):
     code = "unservable_adapter"
 
 
+class Unproven(Unservable):
+    code = "adapter_not_proven"
+
+
 class Unavailable(GraftError):
     """`retry_after_s` is a hint: seconds after which another try may work."""
 
@@ -85,6 +92,14 @@ class Unavailable(GraftError):
     def __init__(self, message: str, *, retry_after_s: float = 5.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Overloaded(Unavailable):
+    code = "overloaded"
+
+
+class EngineLost(Unavailable):
+    pass
 
 
 class Interrupted(GraftError):

@@ -2,89 +2,115 @@
 
     <root>/<name>/<digest12>/            one adapted model, immutable, never moved once it is there
         adapted_model.json               written last
-        adapter/                         PEFT files (adapter_config.json, adapter_model.safetensors)
+        adapter/                         PEFT files; of a checkpoint, a whole Hugging Face model folder
+        probe.json                       what an engine that serves it must answer (evaluation/probe.py)
     <root>/<name>/versions/<n>           a file holding a digest12; while no such file names a folder, it is a draft
+    <root>/<name>/versions/<n>.forced    why it was promoted past the publish gate
+    <root>/<name>/versions/<n>.retired   what the number stood for; no number is given twice
 
 A folder is built beside its place and renamed into it; a version number is taken by hard-linking a finished file,
-which either happens whole or fails because the number is taken. So a kill at any moment leaves the old state or the new.
+which either happens whole or fails because the number is taken. So a kill at any moment leaves the old state or the new,
+and at most a dotted leftover that `sweep` removes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from adapters.adapted_model import AdaptedModel, checked_name, from_json, to_json
+from adapters import folders
+from adapters.adapted_model import AdaptedModel, AdapterRef, checked_name, from_json, to_json
 from adapters.errors import Conflict, InvalidInput, NotFound
 
 MANIFEST = "adapted_model.json"
 ADAPTER_FILES = "adapter"
-WEIGHTS = "adapter_model.safetensors"
+PROBE = "probe.json"
+WEIGHTS, CHECKPOINT_WEIGHTS = "adapter_model.safetensors", "model.safetensors"
+INCOMING = ".incoming-"
+FORCED, RETIRED = ".forced", ".retired"
+DIGEST12 = re.compile(r"[0-9a-f]{12}")
 
 
 class Registry:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def add(self, model: AdaptedModel, adapter_files: Path | None = None) -> AdaptedModel:
-        """Writes the model as a draft and returns it (version 0). Adding the same model again changes nothing.
+    def add(self, model: AdaptedModel, adapter_files: Path | None = None, probe: dict[str, Any] | None = None) -> AdaptedModel:
+        """Writes the model as a draft and returns it (version 0). Adding the same model again changes nothing, except
+        that one without a probe gets the one given.
 
-        `adapter_files` is a PEFT folder; its weights must have the digest that `model.adapter` claims.
+        `adapter_files` is a PEFT folder or, for a checkpoint, a model folder; its weights must have the digest that
+        `model.adapter` claims. Files are copied, links followed.
         """
         draft = dataclasses.replace(model, version=0)
         if (draft.adapter is None) != (adapter_files is None):
             raise InvalidInput(f"'{model.name}' must bring adapter files exactly when it has an adapter", param="adapter")
         place = self.folder(draft)
-        if (place / MANIFEST).is_file():
-            return draft
-        place.parent.mkdir(parents=True, exist_ok=True)
-        incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=place.parent))
-        try:
-            if adapter_files is not None and draft.adapter is not None:
-                shutil.copytree(adapter_files, incoming / ADAPTER_FILES)
-                found = file_digest(incoming / ADAPTER_FILES / WEIGHTS)
-                if found != draft.adapter.digest:
-                    raise InvalidInput(
-                        f"{adapter_files / WEIGHTS} has the digest {found[:12]}, not {draft.adapter.digest[:12]}: "
-                        "the file is torn or was changed; make it again",
-                        param="adapter",
-                    )
-            write_whole(incoming / MANIFEST, json.dumps(to_json(draft), indent=1))
-            incoming.chmod(0o755)  # mkdtemp makes it ours alone, and the engine may run as somebody else
-            _sync_tree(incoming)
-            _rename_into(incoming, place)
-        finally:
-            shutil.rmtree(incoming, ignore_errors=True)
+        if not (place / MANIFEST).is_file():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            incoming = Path(tempfile.mkdtemp(prefix=INCOMING, dir=place.parent))
+            try:
+                if adapter_files is not None and draft.adapter is not None:
+                    folders.copy_tree(adapter_files, incoming / ADAPTER_FILES)
+                    _check_digest(incoming / ADAPTER_FILES, draft.adapter, adapter_files)
+                if probe is not None:
+                    write_whole(incoming / PROBE, json.dumps(probe))
+                write_whole(incoming / MANIFEST, json.dumps(to_json(draft), indent=1))
+                incoming.chmod(0o755)  # mkdtemp makes it ours alone, and the engine may run as somebody else
+                folders.sync_tree(incoming)
+                _rename_into(incoming, place)
+            finally:
+                shutil.rmtree(incoming, ignore_errors=True)
+        if probe is not None and not (place / PROBE).is_file():
+            write_whole(place / PROBE, json.dumps(probe))
         return draft
 
-    def publish(self, draft: AdaptedModel) -> AdaptedModel:
-        """Gives the draft the next version number and returns it. A draft that has a number keeps it."""
-        self.read(draft.name, draft.digest[:12])
-        versions = self.root / draft.name / "versions"
-        versions.mkdir(exist_ok=True)
-        for number, digest in self._numbered(draft.name):
-            if digest == draft.digest[:12]:
-                return dataclasses.replace(draft, version=number)
-        with tempfile.NamedTemporaryFile("w", dir=versions, prefix=".", delete=False) as note:
-            note.write(draft.digest[:12])
-            note.flush()
-            os.fsync(note.fileno())
+    def probe(self, model: AdaptedModel) -> dict[str, Any] | None:
+        """What was given to `add` with this model; None where it came without."""
+        file = self.folder(model) / PROBE
         try:
-            while True:
-                number = max(self.versions(draft.name), default=0) + 1
-                try:
-                    os.link(note.name, versions / str(number))
-                except FileExistsError:
-                    continue  # another publisher took the number between the look and the link
+            found: dict[str, Any] = json.loads(file.read_bytes())
+        except FileNotFoundError:
+            return None
+        except json.JSONDecodeError as error:
+            raise InvalidInput(f"{file} is damaged ({error}); remove it and record the probe again", param="probe") from error
+        return found
+
+    def publish(self, draft: AdaptedModel) -> AdaptedModel:
+        """Gives the draft the next version number and returns it. A draft that has a number keeps it.
+
+        Raises Conflict where a collector removed the draft's folder meanwhile: add it again.
+        """
+        digest = draft.digest[:12]
+        self.read(draft.name, digest)
+        versions = self._versions(draft.name)
+        versions.mkdir(exist_ok=True)
+        for number, published in self._numbered(draft.name):
+            if published == digest:
                 return dataclasses.replace(draft, version=number)
-        finally:
-            os.unlink(note.name)
+        with tempfile.NamedTemporaryFile("w", dir=versions, prefix=INCOMING, delete=False) as note:
+            try:
+                note.write(digest)
+                note.flush()
+                os.fsync(note.fileno())
+                number = _take_number(Path(note.name), versions)
+            finally:
+                os.unlink(note.name)
+        # `discard` looks for a version that names the folder after it moved the folder away, this looks for the folder
+        # after it named it: whichever comes second sees the other
+        if not (self.folder(draft) / MANIFEST).is_file():
+            (versions / str(number)).unlink()
+            raise Conflict(f"'{draft.name}' was removed while it was published; make it again", param="model")
+        folders.sync_folder(versions)
+        return dataclasses.replace(draft, version=number)
 
     def folder(self, model: AdaptedModel) -> Path:
         return self.root / checked_name(model.name) / model.digest[:12]
@@ -105,11 +131,17 @@ class Registry:
 
     def load(self, name: str, version: int) -> AdaptedModel:
         try:
-            digest = (self.root / checked_name(name) / "versions" / str(version)).read_text().strip()
+            digest = (self._versions(name) / str(version)).read_text().strip()
         except FileNotFoundError:
             known = ", ".join(map(str, self.versions(name))) or "none"
             raise NotFound(f"'{name}' has no version {version} (it has: {known})", param="model") from None
-        return dataclasses.replace(self.read(name, digest), version=version)
+        model = dataclasses.replace(self.read(name, digest), version=version)
+        return dataclasses.replace(model, lineage=dataclasses.replace(model.lineage, forced=self._forced(name, version)))
+
+    def mark_forced(self, name: str, version: int, note: dict[str, Any]) -> None:
+        """Records that, and why, the version was promoted past the publish gate; `load` shows it in its lineage."""
+        self.load(name, version)
+        write_whole(self._versions(name) / f"{version}{FORCED}", json.dumps(note))
 
     def versions(self, name: str) -> list[int]:
         return [number for number, _ in self._numbered(name)]
@@ -123,32 +155,111 @@ class Registry:
         """Every name with at least one version or draft, sorted."""
         if not self.root.is_dir():
             return []
-        return sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir() and not entry.name.startswith("."))
+        known = (entry for entry in os.scandir(self.root) if entry.is_dir() and not entry.name.startswith("."))
+        # a name whose versions were all removed keeps a folder, so that no number is given twice
+        return sorted(name.name for name in known if any(DIGEST12.fullmatch(entry.name) for entry in os.scandir(name.path)))
 
     def remove(self, name: str, version: int | None = None) -> None:
         """Removes one version, or the name with all its folders. The caller has seen to it that nobody serves it."""
-        if version is None:
-            place = self.root / checked_name(name)
-            if not place.is_dir():
-                raise NotFound(f"there is no adapted model named '{name}'", param="model")
-            doomed = self.root / f".removed-{name}-{os.getpid()}"
-            os.rename(place, doomed)
-            shutil.rmtree(doomed)
+        if version is not None:
+            self.discard(name, self.retire(name, version))
             return
-        model = self.load(name, version)
-        (self.root / name / "versions" / str(version)).unlink()
-        shutil.rmtree(self.folder(model))
+        place = self.root / checked_name(name)
+        if not place.is_dir():
+            raise NotFound(f"there is no adapted model named '{name}'", param="model")
+        shutil.rmtree(folders.moved_away(place), ignore_errors=True)
+
+    def retire(self, name: str, version: int) -> str:
+        """Takes the number away, for good, and returns the digest12 it stood for: nothing new resolves to it.
+
+        The folder stays for those who still read it, until `discard`.
+        """
+        digest = self.load(name, version).digest[:12]
+        note = self._versions(name) / str(version)
+        try:
+            os.rename(note, f"{note}{RETIRED}")
+        except FileNotFoundError:
+            raise NotFound(f"'{name}' has no version {version} any more", param="model") from None
+        Path(f"{note}{FORCED}").unlink(missing_ok=True)
+        return digest
+
+    def discard(self, name: str, digest12: str) -> None:
+        """Deletes the folder; one that is gone is fine. Raises Conflict while a version stands for it."""
+        if DIGEST12.fullmatch(digest12) is None:
+            raise InvalidInput(f"'{digest12}' is no digest: twelve hex digits", param="digest")
+        place = self.root / checked_name(name) / digest12
+        self._refuse_published(name, digest12)
+        try:
+            doomed = folders.moved_away(place)
+        except FileNotFoundError:
+            return
+        try:
+            self._refuse_published(name, digest12)  # a publisher may have come between
+        except Conflict:
+            os.rename(doomed, place)
+            raise
+        shutil.rmtree(doomed, ignore_errors=True)
+
+    def sweep(self, older_than_s: float) -> int:
+        """Removes what killed processes left half-made or half-removed, and returns how many there were.
+
+        `older_than_s` must be longer than anything takes to be added: an hour is. Age is since the last change of the
+        entry's inode, which a rename counts as.
+        """
+        depths = ("", "*/", "*/versions/")
+        patterns = [f"{depth}{kind}*" for depth in depths for kind in (INCOMING, folders.REMOVED)]
+        return folders.sweep(self.root, patterns, older_than_s)
+
+    def _versions(self, name: str) -> Path:
+        return self.root / checked_name(name) / "versions"
 
     def _numbered(self, name: str) -> list[tuple[int, str]]:
-        versions = self.root / checked_name(name) / "versions"
+        versions = self._versions(name)
         if not versions.is_dir():
             return []
-        found = [(int(entry.name), Path(entry.path).read_text().strip()) for entry in _numbers(versions)]
+        found = []
+        for entry in os.scandir(versions):
+            if entry.name.isdigit():
+                with contextlib.suppress(FileNotFoundError):  # retired between the look and the read
+                    found.append((int(entry.name), Path(entry.path).read_text().strip()))
         return sorted(found)
 
+    def _forced(self, name: str, version: int) -> dict[str, Any] | None:
+        file = self._versions(name) / f"{version}{FORCED}"
+        with contextlib.suppress(FileNotFoundError):
+            note: dict[str, Any] = json.loads(file.read_bytes())
+            return note
+        return None
 
-def _numbers(folder: Path) -> Iterator[os.DirEntry[str]]:
-    return (entry for entry in os.scandir(folder) if entry.name.isdigit())
+    def _refuse_published(self, name: str, digest12: str) -> None:
+        for number, digest in self._numbered(name):
+            if digest == digest12:
+                raise Conflict(f"'{name}@{number}' still stands for {digest12}; retire it first", param="model")
+
+
+def _take_number(note: Path, versions: Path) -> int:
+    """Links the note to the next number that was never given."""
+    while True:
+        given = (entry.name.removesuffix(RETIRED) for entry in os.scandir(versions))
+        number = max((int(name) for name in given if name.isdigit()), default=0) + 1
+        try:
+            os.link(note, versions / str(number))
+        except FileExistsError:
+            continue  # another publisher took the number between the look and the link
+        return number
+
+
+def _check_digest(files: Path, adapter: AdapterRef, source: Path) -> None:
+    weights = CHECKPOINT_WEIGHTS if adapter.kind == "checkpoint" else WEIGHTS
+    if not (files / weights).is_file():
+        raise InvalidInput(f"{source} has no {weights}, so it is no {adapter.kind}", param="adapter")
+    found = file_digest(files / weights)
+    if found != adapter.digest:
+        raise InvalidInput(
+            f"{source / weights} has the digest {found[:12]}, not {adapter.digest[:12]}: "
+            "the file is torn or was changed; make it again",
+            param="adapter",
+        )
 
 
 def _rename_into(incoming: Path, place: Path) -> None:
@@ -158,7 +269,7 @@ def _rename_into(incoming: Path, place: Path) -> None:
         if not (place / MANIFEST).is_file():
             raise Conflict(f"{place} is in the way and holds no model ({error}); move it aside", param="name") from error
         # somebody else added the very same model first: same digest, same content
-    _sync_folder(place.parent)
+    folders.sync_folder(place.parent)
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -178,18 +289,3 @@ def file_digest(path: Path) -> str:
     """sha256 of the file's bytes, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_tree(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable
@@ -22,15 +23,19 @@ from adapters.registry import Registry
 from gateway import children
 from gateway import settings as settings_table
 from gateway.advising import Advising
-from gateway.api import advice, chat, files, health, models
+from gateway.api import advice, chat, engines, files, health, models
 from gateway.api.errors import respond
 from gateway.auth import require_key
 from gateway.db.database import open_database
 from gateway.db.names import Names
+from gateway.db.retirement import Retirement
+from gateway.db.snapshot import Snapshot
+from gateway.engines.capacity import Standing
 from gateway.engines.pool import Pool
 from gateway.files import FileStore
 from gateway.serving.answer import MODEL_IN_SCOPE, Serving
-from gateway.serving.resolve import PublishedNames, Resolver
+from gateway.serving.keeper import Keeper
+from gateway.serving.resolve import Resolver
 from gateway.settings import Settings
 from gateway.telemetry import UNKNOWN, Telemetry
 
@@ -41,6 +46,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     models.get_model,
     *files.handlers,
     *advice.handlers,
+    *engines.handlers,
     health.live,
     health.ready,
     health.metrics,
@@ -52,13 +58,15 @@ _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
 T = TypeVar("T")
 
 
-def create_app(settings: Settings, *, registry: Registry, names: PublishedNames, pool: Pool, telemetry: Telemetry) -> Litestar:
-    """The gateway. Its engines start with its event loop and stop with it."""
-    resolver = Resolver(settings, names)
+def create_app(
+    settings: Settings, *, registry: Registry, snapshot: Snapshot, keeper: Keeper, pool: Pool, telemetry: Telemetry
+) -> Litestar:
+    """The gateway. Its engines and its keeper start with its event loop and stop with it."""
+    resolver = Resolver(settings, snapshot)
     serving = Serving(resolver, pool, telemetry, settings.server_idle_timeout_s)
     uploaded = FileStore(settings.files)
     parts = {
-        "settings": settings, "registry": registry, "names": names, "pool": pool, "telemetry": telemetry,
+        "settings": settings, "registry": registry, "snapshot": snapshot, "pool": pool, "telemetry": telemetry,
         "resolver": resolver, "serving": serving, "files": uploaded, "advising": Advising(settings, uploaded),
     }  # fmt: skip
     return Litestar(
@@ -66,7 +74,7 @@ def create_app(settings: Settings, *, registry: Registry, names: PublishedNames,
         dependencies={name: _always(part) for name, part in parts.items()},
         guards=[require_key(settings)],
         exception_handlers={Exception: respond},
-        lifespan=[_engines(pool)],
+        lifespan=[_running(pool, keeper)],
         before_send=[_on_start(telemetry)],
         request_max_body_size=settings.server_max_body_mib * 2**20,
         openapi_config=OpenAPIConfig(
@@ -85,7 +93,15 @@ def from_environment() -> Litestar:
     settings = settings_table.load()
     registry, telemetry = Registry(settings.models), Telemetry()
     names = Names(open_database(settings.database_url), registry)
-    return create_app(settings, registry=registry, names=names, pool=Pool(settings, registry, telemetry), telemetry=telemetry)
+    snapshot = Snapshot(names)
+
+    def standing(base: str) -> list[Standing]:
+        lora = (p for p in names.published() if p.base == base and p.kind == "lora")
+        return [Standing(f"{p.name}@{p.version}", p.rank or 0, p.size_bytes or 0) for p in lora]
+
+    pool = Pool(settings, registry, telemetry, standing=standing)
+    keeper = Keeper(snapshot, names, pool, Retirement(names.database, registry))
+    return create_app(settings, registry=registry, snapshot=snapshot, keeper=keeper, pool=pool, telemetry=telemetry)
 
 
 def _always(part: T) -> Provide:
@@ -95,13 +111,16 @@ def _always(part: T) -> Provide:
     return Provide(provide, use_cache=True, sync_to_thread=False)
 
 
-def _engines(pool: Pool) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+def _running(pool: Pool, keeper: Keeper) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
         await pool.start()
+        keeping = asyncio.create_task(keeper.run(), name="keeper")
         try:
             yield
         finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
             await pool.stop()
 
     return running

@@ -10,6 +10,7 @@ import difflib
 import ipaddress
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,22 +40,37 @@ SETTINGS = (
     Setting("server", "max_body_mib", 64, "Largest request body in MiB, uploads included; larger ones get 413."),
     Setting("server", "idle_timeout_s", 120.0, "Seconds the engine may stay silent in the middle of an answer before it counts as hung."),
     Setting("storage", "home", "~/.local/share/graft", "Where adapted models, runs, files and the database live. Local disk, not NFS."),
+    Setting("storage", "runtime", "", "Where this gateway's sockets and logs lie. Empty: in storage.home; two gateways on one storage.home need one each."),
     Setting("storage", "cache", "~/.cache/graft", "Where prepared base models are kept; may be deleted, costs 20 s to make again."),
     Setting("storage", "database", "", "SQLAlchemy URL. Empty: SQLite (WAL) in storage.home."),
     Setting("engine", "kind", "vllm", "'vllm', or 'stub': a fake for load tests and laptops, which says so in every answer."),
-    Setting("engine", "max_loras", 4, "Adapters that can be in one batch; each costs memory for its whole rank."),
-    Setting("engine", "max_lora_rank", 16, "Highest LoRA rank served; one of 8, 16, 32, 64, 128, 256, 320, 512. Every adapter is computed at this rank, whatever its own."),
-    Setting("engine", "max_cpu_loras", 64, "Adapters kept in memory beside the engine; the others are read from disk again."),
+    Setting("engine", "max_loras", 0, "Adapters that can be in one batch. 0: chosen by the capacity plan (`graft doctor` shows it) from the adapters there are."),
+    Setting("engine", "max_lora_rank", 0, "Highest LoRA rank served; one of 8, 16, 32, 64, 128, 256, 320, 512. Every adapter is computed at this rank, whatever its own. 0: chosen by the plan."),
+    Setting("engine", "max_cpu_loras", 0, "Adapters kept in memory beside each engine; the others are read from disk again. 0: chosen by the plan."),
+    Setting("engine", "lora_memory_gib", 2.0, "Memory in GiB that the plan may give to adapters, for each engine."),
+    Setting("engine", "max_in_flight", 64, "Answers that one engine works on at once; further ones wait in Graft's fair queues."),
+    Setting("engine", "max_waiting", 512, "Requests that may wait for one engine; more get 429 with retry-after."),
     Setting("engine", "max_model_len", 2048, "Tokens of prompt and answer together."),
     Setting("engine", "kv_cache_gib", 1.0, "Memory for the key-value cache on a CPU, in GiB. On a GPU vLLM's --gpu-memory-utilization decides."),
     Setting("engine", "start_timeout_s", 600.0, "Seconds an engine may take to answer /health before it is stopped and tried again."),
+    Setting("engine", "hang_timeout_s", 60.0, "Seconds after which an engine that neither answers /health nor makes a token counts as hung and is started again."),
+    Setting("placement", "policy", "affinity", "Which replica answers: 'affinity' (the adapter's own, while its load is bounded), 'replicate' (hot adapters on several), 'least_busy' or 'round_robin'."),
+    Setting("placement", "load_bound", 1.25, "A replica takes an adapter's requests up to this multiple of the mean load; then the next in the adapter's order does."),
+    Setting("placement", "hot_share", 0.25, "Share of a base's recent requests from which 'replicate' gives an adapter a further replica."),
+    Setting("publish", "margin", 0.0, "How much better than the current version a new one must score to take over the name, in the metric's own unit."),
+    Setting("publish", "forgetting_budget", 0.1, "How much a new version may lose on what the base could do before, where its scorecard says so, in nats per token."),
     Setting("jobs", "lease_s", 30.0, "Seconds after its last sign of life that a runner's job may be taken over."),
     Setting("jobs", "attempts", 3, "How often a job that died is resumed before it fails."),
 )  # fmt: skip
 
+RANK_STEPS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""The values vLLM takes for --max-lora-rank (vllm/config/lora.py), 1 left out."""
+
 BASE_FIELDS = {
     "name": "What callers put into 'model'.",
     "model": "An embedded name (smollm2), a Hugging Face folder, or a hub id.",
+    "replicas": "Engines that this machine runs for the base.",
+    "urls": "Engines that run elsewhere, as http://host:port; they must see storage.home under the same path.",
     "flags": "Further vLLM flags, as on its command line.",
 }
 
@@ -64,6 +80,8 @@ class BaseSetting:
     name: str
     model: str
     flags: tuple[str, ...] = ()
+    replicas: int = 1
+    urls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +94,25 @@ class Settings:
     server_max_body_mib: int
     server_idle_timeout_s: float
     storage_home: Path
+    storage_runtime: Path
     storage_cache: Path
     storage_database: str
     engine_kind: str
     engine_max_loras: int
     engine_max_lora_rank: int
     engine_max_cpu_loras: int
+    engine_lora_memory_gib: float
+    engine_max_in_flight: int
+    engine_max_waiting: int
     engine_max_model_len: int
     engine_kv_cache_gib: float
     engine_start_timeout_s: float
+    engine_hang_timeout_s: float
+    placement_policy: str
+    placement_load_bound: float
+    placement_hot_share: float
+    publish_margin: float
+    publish_forgetting_budget: float
     jobs_lease_s: float
     jobs_attempts: int
     bases: tuple[BaseSetting, ...]
@@ -104,11 +132,11 @@ class Settings:
 
     @property
     def logs(self) -> Path:
-        return self.storage_home / "logs"
+        return self.storage_runtime / "logs"
 
     @property
     def sockets(self) -> Path:
-        return self.storage_home / "sockets"
+        return self.storage_runtime / "sockets"
 
     @property
     def database_url(self) -> str:
@@ -150,6 +178,7 @@ def load(
         listed = _bases(json.loads(environment["GRAFT_BASES"]), "GRAFT_BASES")
     bases = overrides.get("bases") or listed or (BaseSetting("smollm2", "smollm2"),)
     values["storage_home"] = Path(values["storage_home"]).expanduser().absolute()
+    values["storage_runtime"] = Path(values["storage_runtime"] or values["storage_home"]).expanduser().absolute()
     values["storage_cache"] = Path(values["storage_cache"]).expanduser().absolute()
     settings = Settings(**values, bases=tuple(bases))
     _check(settings)
@@ -191,7 +220,16 @@ def _bases(raw: list[dict[str, Any]], source: str) -> tuple[BaseSetting, ...]:
             raise InvalidInput(f"{source}: a [[bases]] entry needs 'model'", param="bases")
         model = str(entry["model"])
         name = checked_name(str(entry.get("name", Path(model).name.lower())))
-        bases.append(BaseSetting(name, model, tuple(map(str, entry.get("flags", ())))))
+        urls = tuple(str(url).rstrip("/") for url in entry.get("urls", ()))
+        replicas = entry.get("replicas", 0 if urls else 1)
+        if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0 or (replicas == 0 and not urls):
+            raise InvalidInput(
+                f"{source}: 'replicas' of the base '{name}' must be 1 or more, or 0 beside 'urls'", param="replicas"
+            )
+        for url in urls:
+            if not re.fullmatch(r"https?://[\w.:\[\]-]+", url):
+                raise InvalidInput(f"{source}: '{url}' is no engine's address; write http://host:port", param="urls")
+        bases.append(BaseSetting(name, model, tuple(map(str, entry.get("flags", ()))), replicas, urls))
     return tuple(bases)
 
 
@@ -208,10 +246,10 @@ def _typed(setting: Setting, value: Any, source: str) -> Any:
 
 
 def _check(settings: Settings) -> None:
-    ranks = (8, 16, 32, 64, 128, 256, 320, 512)
-    if settings.engine_max_lora_rank not in ranks:
-        raise InvalidInput(f"engine.max_lora_rank must be one of {', '.join(map(str, ranks))}", param="max_lora_rank")
-    if settings.engine_max_cpu_loras < settings.engine_max_loras:
+    if settings.engine_max_lora_rank not in (0, *RANK_STEPS):
+        listed = ", ".join(map(str, RANK_STEPS))
+        raise InvalidInput(f"engine.max_lora_rank must be one of {listed}, or 0 for the plan's", param="max_lora_rank")
+    if 0 < settings.engine_max_cpu_loras < settings.engine_max_loras:
         raise InvalidInput("engine.max_cpu_loras must not be below engine.max_loras", param="max_cpu_loras")
     if not settings.is_loopback and not settings.server_api_key:
         raise InvalidInput(

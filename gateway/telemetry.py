@@ -29,6 +29,7 @@ class Telemetry:
         self.tokens = counter("tokens", "Tokens as the engine counted them.", "model", "type")
         self.disconnects = counter("client_disconnects", "Callers who left before their answer ended.", "phase")
         self.broken = counter("broken_answers", "Answers the engine did not finish.", "model")
+        self.retries = counter("retries", "Questions asked a second time, since their engine went away.", "model")
         self.restarts = counter("engine_restarts", "Engines started again after they ended by themselves.", "base")
         self.duration = histogram(
             "request_duration_seconds", "From the request's body to the answer's last byte.", _ANSWERING, "route", "model"

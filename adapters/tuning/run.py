@@ -2,6 +2,7 @@
 
     metrics.jsonl    what happened, line by line      baseline.json, adapted.json   every scored answer of both arms
     checkpoint.safetensors, best.safetensors          adapter/, adapter.json        the PEFT files, and which they are
+    probe.json       what an engine that serves them answers
     seconds.json     per stage                        result.json or failure.json   the end; run.lock while it works
 
 Killed at any moment it goes on where it was: a finished stage is read, not repeated. Knows no queue and no gateway.
@@ -30,14 +31,16 @@ from adapters.conversation import Example
 from adapters.data.dataset import Dataset, Splits, open_dataset, split
 from adapters.data.tokens import Encoded, encode_all
 from adapters.errors import Conflict, GraftError, Interrupted, InvalidInput
+from adapters.evaluation import probe as probes
 from adapters.evaluation.completer import LocalCompleter
 from adapters.evaluation.loss import RowLoss, measure
+from adapters.evaluation.recording import record
 from adapters.evaluation.scorecard import Comparison, Item, compare, sample, score
+from adapters.intake.preflight import check_adapter
 from adapters.methods.table import method
 from adapters.prompts import PromptTemplate
-from adapters.registry import Registry, write_whole
+from adapters.registry import PROBE, Registry, write_whole
 from adapters.tuning import recipe as recipes
-from adapters.tuning.check import check_adapter
 from adapters.tuning.memory import check_fits
 from adapters.tuning.progress import Progress
 from adapters.tuning.request import RunRequest, data_file, read_request
@@ -118,19 +121,20 @@ def _work(folder: Path, request: RunRequest, progress: Progress, said: Callable[
         before = _stored(folder / BASELINE, lambda: model.answers(material.baseline_template), progress)
     if method(recipe.method).trains:
         with stage("training"):
-            if not (folder / ADAPTED).is_file():
+            if not (folder / PROBE).is_file():
                 model.train(folder)
     with stage("scorecard"):
         after = _stored(folder / ADAPTED, lambda: model.answers(material.template), progress)
         comparison = compare(before, after, held_out=material.held_out, seed=recipe.seed)
-    adapter = None
+    adapter, probe = None, None
     if method(recipe.method).trains:
         with stage("check"):
-            check_adapter(folder / ADAPTER, material.facts, request.max_rank)
+            check_adapter(folder / ADAPTER, request.base_folder, request.max_rank)
             adapter = AdapterRef(**json.loads((folder / ADAPTER_REF).read_bytes()))
+            probe = json.loads((folder / PROBE).read_bytes())
     with stage("draft"):
         draft = _draft(request, material, adapter, comparison)
-        Registry(request.registry).add(draft, folder / ADAPTER if adapter else None)
+        Registry(request.registry).add(draft, folder / ADAPTER if adapter else None, probe)
     result = Result(draft.name, draft.digest[:12], comparison.better, comparison.to_json(), stage.seconds)
     write_whole(folder / RESULT, json.dumps(dataclasses.asdict(result), indent=1))
     return result
@@ -212,6 +216,9 @@ class _Model:
         ref = weights.save(self._model, beside, self.request.base)
         write_whole(folder / ADAPTER_REF, json.dumps(dataclasses.asdict(ref)))
         os.rename(beside, folder / ADAPTER)
+        probe = record(self._model, self.material.validation, between=self.progress.raise_if_stopped)
+        self.progress.event("probe", rows=len(probe.rows), shift_nats=round(probe.shift, 2))
+        write_whole(folder / PROBE, json.dumps(probes.to_json(probe)))
 
 
 class _Stages:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from adapters.errors import Conflict, GraftError, Interrupted, InvalidInput, NotFound, Unavailable, Unservable
+from adapters.errors import Conflict, GraftError, Interrupted, InvalidInput, NotFound, Overloaded, Unavailable, Unservable
 from gateway.wire.openai import ErrorBody, ErrorDetail
 
 STATUSES: dict[type[GraftError], int] = {
@@ -22,6 +22,7 @@ STATUSES: dict[type[GraftError], int] = {
     Conflict: 409,
     Unservable: 422,  # not a 5xx: clients would try again, and the adapter would be as wrong as before
     Unavailable: 503,
+    Overloaded: 429,
     Interrupted: 503,
     GraftError: 500,
 }
@@ -64,5 +65,5 @@ def respond(request: Request, error: Exception) -> Response[ErrorBody]:  # type:
 
 
 def _body(status: int, message: str, param: str | None, code: str) -> ErrorBody:
-    kind = "server_error" if status >= 500 else "invalid_request_error"
+    kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
     return ErrorBody(ErrorDetail(message, kind, param, code))

@@ -1,37 +1,52 @@
-"""GET /v1/models: what can stand in a request's `model`: the bases, and the current version of every published name."""
+"""GET /v1/models: what can stand in a request's `model`: the bases, and every published name, in pages."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import Annotated
 
 from litestar import get
+from litestar.params import Parameter
 
-from adapters.adapted_model import AdaptedModel
+from gateway.db.names import Pointer
+from gateway.db.snapshot import Snapshot
 from gateway.serving.resolve import Resolver
 from gateway.settings import Settings
 from gateway.wire.openai import ModelCard, ModelList
 
+PAGE = 1000
+
 
 @get("/v1/models", summary="List models")
-async def list_models(resolver: Resolver, settings: Settings) -> ModelList:
-    return ModelList([_card(model, settings) for model in await resolver.everything()])
+async def list_models(
+    resolver: Resolver, snapshot: Snapshot, settings: Settings, after: str | None = None,
+    limit: Annotated[int, Parameter(ge=1, le=10_000)] = PAGE,
+) -> ModelList:  # fmt: skip
+    """The bases, then the names in order. `after` is the last id of the page before; `has_more` says whether to go on."""
+    await snapshot.refresh()
+    bases = [] if after is not None and after not in resolver.bases else [_base(name, settings) for name in resolver.bases]
+    found, more = snapshot.page(None if after in resolver.bases else after, limit)
+    cards = [*bases, *(_card(pointer, settings) for pointer in found if pointer.name not in resolver.bases)]
+    return ModelList(cards, has_more=more, first_id=cards[0].id if cards else None, last_id=cards[-1].id if cards else None)
 
 
 @get("/v1/models/{model_id:path}", summary="One model")
-async def get_model(model_id: str, resolver: Resolver, settings: Settings) -> ModelCard:
+async def get_model(model_id: str, resolver: Resolver, snapshot: Snapshot, settings: Settings) -> ModelCard:
     said = model_id.removeprefix("/")
     model = await resolver.resolve(said)
-    card = _card(model, settings)
-    card.id = said
-    return card
-
-
-def _card(model: AdaptedModel, settings: Settings) -> ModelCard:
-    made = model.lineage.created
+    pointer = snapshot.pointer(model.name)
     return ModelCard(
-        id=model.name,
-        created=int(datetime.fromisoformat(made).timestamp()) if made else 0,
-        root=model.base,
-        parent=None if model.name == model.base else model.base,
+        id=said, created=int(pointer.created_at or 0) if pointer else 0, root=model.base,
+        parent=None if model.name == model.base else model.base, max_model_len=settings.engine_max_model_len,
+    )  # fmt: skip
+
+
+def _base(name: str, settings: Settings) -> ModelCard:
+    return ModelCard(id=name, created=0, root=name, parent=None, max_model_len=settings.engine_max_model_len)
+
+
+def _card(pointer: Pointer, settings: Settings) -> ModelCard:
+    base = pointer.base or ""
+    return ModelCard(
+        id=pointer.name, created=int(pointer.created_at or 0), root=base, parent=base,
         max_model_len=settings.engine_max_model_len,
-    )
+    )  # fmt: skip

@@ -6,9 +6,18 @@ import subprocess
 import sys
 
 from adapters import bases, embedded
-from adapters.errors import GraftError
+from adapters.errors import GraftError, InvalidInput
 from gateway import settings
 from gateway.cli.terminal import err
+
+
+def chosen(setting: settings.Settings, name: str | None) -> settings.BaseSetting:
+    """The base of the settings by its name; the first where none is said."""
+    for known in setting.bases:
+        if name in (None, known.name):
+            return known
+    known_names = ", ".join(known.name for known in setting.bases)
+    raise InvalidInput(f"there is no base '{name}' in the settings (there are: {known_names})", param="base")
 
 
 def located(base: settings.BaseSetting, setting: settings.Settings) -> bases.Base:

@@ -6,6 +6,7 @@ from adapters.registry import Registry
 from gateway import settings
 from gateway.db.database import open_database
 from gateway.db.names import Names
+from gateway.db.retirement import Retirement
 from gateway.jobs.store import JobStore
 
 
@@ -15,4 +16,5 @@ class Desk:
         database = open_database(self.settings.database_url)
         self.registry = Registry(self.settings.models)
         self.names = Names(database, self.registry)
+        self.retirement = Retirement(database, self.registry)
         self.jobs = JobStore(database)

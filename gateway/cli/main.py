@@ -23,6 +23,7 @@ VERBS = {
     "serve": ("gateway.cli.serve:serve", "Serve base models and everything published, behind the OpenAI API."),
     "advise": ("gateway.cli.advise:advise", "Which method suits this data? An answer with its evidence."),
     "tune": ("gateway.cli.tune:tune", "Make an adapted model from a data file, score it, publish it if it is better."),
+    "doctor": ("gateway.cli.doctor:doctor", "What this machine has and can do, what is wrong, and what memory is planned for."),
     "chat": ("gateway.cli.chat:chat", "Talk to a served model."),
     "tour": ("gateway.cli.tour:tour", "Play the whole job on a small example: advise, tune, publish, ask, compare."),
 }
@@ -30,7 +31,10 @@ MODEL_VERBS = {
     "ls": ("gateway.cli.models:ls", "Every adapted model and where its name points."),
     "show": ("gateway.cli.models:show", "One version: base, adapter, prompt, lineage, scorecard."),
     "promote": ("gateway.cli.models:promote", "Point a name at a version (or publish a draft and point at it)."),
+    "canary": ("gateway.cli.models:canary", "Give a version a share of a name's requests."),
     "rollback": ("gateway.cli.models:rollback", "Point a name back at the version it had before."),
+    "import": ("gateway.cli.transfer:import_", "Bring in an adapter made elsewhere: a folder, an archive, hf:// or s3://."),
+    "export": ("gateway.cli.transfer:export", "Write a plain PEFT folder, or a merged model."),
     "rm": ("gateway.cli.models:rm", "Remove a version, or a name with all its versions."),
 }
 JOB_VERBS = {

@@ -85,6 +85,8 @@ def report(job: Job, *, json: bool) -> None:
     print_scorecard(job.result["scorecard"], job.result["name"])
     if job.result["published"]:
         out.print(f'[green]published[/] {job.result["name"]}@{job.result["version"]}: ask it as model="{job.result["name"]}"')
+    elif job.result["version"] is not None:
+        out.print(f"version {job.result['version']} of {job.result['name']}: {job.result['reason']}", markup=False)
     else:
         why = "" if job.result["better"] else " (not clearly better than the base)"
         draft = job.result["digest12"]

@@ -6,6 +6,7 @@ If one of them dies it is started again; Ctrl-C ends both, and everything they s
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import fcntl
 import json
 import os
@@ -74,7 +75,7 @@ def serve(
         for base in setting.bases:
             located(base, setting)
     _export(setting)
-    with _only_one(setting.storage_home):
+    with _only_one(setting.storage_runtime):
         asyncio.run(_Serving(setting).run())
 
 
@@ -88,7 +89,7 @@ def _settings(said: tuple[str, ...], config: Path | None, flags: dict[str, Any])
         flags["bases"] = tuple(settings.BaseSetting(name, model, tuple(own)) for model, name in named)
     elif own:
         known = settings.load(overrides=flags).bases
-        flags["bases"] = tuple(settings.BaseSetting(base.name, base.model, (*base.flags, *own)) for base in known)
+        flags["bases"] = tuple(dataclasses.replace(base, flags=(*base.flags, *own)) for base in known)
     return settings.load(overrides=flags)
 
 
@@ -101,8 +102,7 @@ def _export(setting: settings.Settings) -> None:
     # the gateway and the runner are processes of their own and read the same settings from the environment
     for row in settings.SETTINGS:
         os.environ[row.environment] = str(getattr(setting, f"{row.section}_{row.name}"))
-    listed = [{"name": base.name, "model": base.model, "flags": list(base.flags)} for base in setting.bases]
-    os.environ["GRAFT_BASES"] = json.dumps(listed)
+    os.environ["GRAFT_BASES"] = json.dumps([dataclasses.asdict(base) for base in setting.bases])
 
 
 def _port_is_free(setting: settings.Settings) -> None:
@@ -120,13 +120,15 @@ def _port_is_free(setting: settings.Settings) -> None:
 
 
 @contextmanager
-def _only_one(home: Path) -> Iterator[None]:
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "serve.lock").open("w") as lock:
+def _only_one(runtime: Path) -> Iterator[None]:
+    runtime.mkdir(parents=True, exist_ok=True)
+    with (runtime / "serve.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Conflict(f"another `graft serve` runs on {home}; end it, or set GRAFT_STORAGE_HOME for this one") from None
+            raise Conflict(
+                f"another `graft serve` runs on {runtime}; end it, or give this one a GRAFT_STORAGE_RUNTIME of its own"
+            ) from None
         yield
 
 
@@ -184,7 +186,7 @@ class _Serving:
 
         started, url = time.monotonic(), address(self._settings)
         names = ", ".join(base.name for base in self._settings.bases)
-        log, told = self._settings.logs / f"engine-{self._settings.bases[0].name}.log", ""
+        log, told = self._settings.logs / f"engine-{self._settings.bases[0].name}-0.log", ""
         with err.status(f"starting {names}") as status:
             async with aiohttp.ClientSession() as session:
                 while (states := await _states(session, url)) != {"ready"}:

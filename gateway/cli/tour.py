@@ -91,11 +91,14 @@ def _play(steps: _Steps, *, quiet: bool) -> dict[str, Any]:
         if job.state != "succeeded" or job.result is None:
             raise GraftError(f"{job.id} {job.state}: {(job.error or {}).get('message', 'no reason was left')}")
         result = job.result
+        pointer, said = desk.names.pointer(NAME), f"published as {NAME}@{result['version']}"
         if not result["published"]:
-            raise GraftError(
-                f"{job.id}: the LoRA was not better than the base, so '{NAME}' was not published: {result['scorecard']}"
-            )
-        found(job=job.id, result=result, said=f"published as {NAME}@{result['version']}")
+            why = result["reason"] or f"it was not better than the base: {result['scorecard']}"
+            if pointer is None or pointer.version is None:
+                raise GraftError(f"{job.id}: '{NAME}' did not move to the new LoRA: {why}")
+            said = why  # a tour before this one has made one as good
+        adapted = f"{NAME}@{pointer.version if pointer else result['version']}"
+        found(job=job.id, result=result, said=said)
     rows = _held_out(desk, job.payload["run"])
     one = rows[0]
     for model in (NAME, base):
@@ -111,7 +114,7 @@ def _play(steps: _Steps, *, quiet: bool) -> dict[str, Any]:
             found(model=model, n=len(rows), exact_match=scores[model], said=f"{sum(right):.0f} of {len(rows)} right")
     client.files.delete(uploaded.id)
     return {
-        "base": base, "adapted": f"{NAME}@{result['version']}", "n_held_out": len(rows), "metric": "exact_match",
+        "base": base, "adapted": adapted, "n_held_out": len(rows), "metric": "exact_match",
         "score": {"base": scores[base], "adapted": scores[NAME]}, "seconds": round(sum(s["seconds"] for s in steps.done), 1),
         "steps": steps.done,
     }  # fmt: skip

@@ -138,7 +138,7 @@ def submit(
     folder = desk.settings.runs / job_id
     request = RunRequest(
         name=name, base=setting.name, base_folder=base_folder, registry=desk.settings.models, recipe=recipe,
-        template=template, max_rank=desk.settings.engine_max_lora_rank,
+        template=template, max_rank=desk.settings.engine_max_lora_rank or settings.RANK_STEPS[-1],
         prompt_column=prompt_column, completion_column=completion_column,
     )  # fmt: skip
     create(folder, request, file)

@@ -25,7 +25,7 @@ def open_database(url: str) -> Engine:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
-        if not _is_newest(engine):
+        if not is_newest(engine):
             migrate(engine)
     return engine
 
@@ -54,7 +54,8 @@ def migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
-def _is_newest(engine: Engine) -> bool:
+def is_newest(engine: Engine) -> bool:
+    """The schema is this Graft's."""
     newest = max(file.stem.split("_")[0] for file in (MIGRATIONS / "versions").glob("[0-9]*.py"))
     with reading(engine) as connection:
         if not inspect(connection).has_table("alembic_version"):

@@ -12,18 +12,76 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Table(DeclarativeBase):
-    type_annotation_map = {dict[str, Any]: JSON}  # noqa: RUF012  # SQLAlchemy reads it off the class
+    # none_as_null: a column without a value is NULL, not the JSON word null
+    type_annotation_map = {dict[str, Any]: JSON(none_as_null=True)}  # noqa: RUF012  # SQLAlchemy reads it off the class
 
 
 class NameRow(Table):
-    """Where a name points. A switch is one write of this row."""
+    """Where a name points. A switch is one write of this row; a name that was taken away keeps its row, pointing nowhere."""
 
     __tablename__ = "names"
     name: Mapped[str] = mapped_column(String(128), primary_key=True)
-    version: Mapped[int] = mapped_column(Integer)
+    version: Mapped[int | None] = mapped_column(Integer)
+    """What it answers with; none while its first version is not proven yet."""
     previous: Mapped[int | None] = mapped_column(Integer)
     """Where `rollback` goes."""
+    wanted: Mapped[int | None] = mapped_column(Integer)
+    """What it shall answer with once a gateway has proven it."""
+    remark: Mapped[str | None] = mapped_column(Text)
+    """Why the last version that was wanted did not become the current one."""
+    shares: Mapped[dict[str, Any] | None]
+    """Canaries: the share of requests, 0 to 1, by version; the rest is the current version's."""
+    base: Mapped[str | None] = mapped_column(String(128))
+    """These five describe the current version, so that a list of names reads no folder."""
+    kind: Mapped[str | None] = mapped_column(String(16))
+    rank: Mapped[int | None] = mapped_column(Integer)
+    size_bytes: Mapped[int | None] = mapped_column(Integer)
+    created_at: Mapped[float | None] = mapped_column(Float)
+    generation: Mapped[int] = mapped_column(Integer, default=0, index=True)
+    """Of the last change, so that a gateway reads only what has changed."""
     updated_at: Mapped[float] = mapped_column(Float)
+
+
+class MoveRow(Table):
+    """What a name went through, for people: one row a change, never altered."""
+
+    __tablename__ = "moves"
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(String(128), index=True)
+    at: Mapped[float] = mapped_column(Float)
+    what: Mapped[str] = mapped_column(String(16))
+    version: Mapped[int | None] = mapped_column(Integer)
+    note: Mapped[str | None] = mapped_column(Text)
+
+
+class QuarantineRow(Table):
+    """A version that an engine loaded, but did not serve as it was trained."""
+
+    __tablename__ = "quarantine"
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    version: Mapped[int] = mapped_column(Integer, primary_key=True)
+    at: Mapped[float] = mapped_column(Float)
+    reason: Mapped[str] = mapped_column(Text)
+
+
+class RetiredRow(Table):
+    """A version that no name leads to any more, whose files wait until no engine can read them."""
+
+    __tablename__ = "retired"
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    digest12: Mapped[str] = mapped_column(String(12), primary_key=True)
+    engine_name: Mapped[str] = mapped_column(String(160))
+    generation: Mapped[int] = mapped_column(Integer)
+    at: Mapped[float] = mapped_column(Float)
+
+
+class GatewayRow(Table):
+    """A gateway on this database: alive while it beats, and done with all that was retired up to a generation."""
+
+    __tablename__ = "gateways"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    beat_at: Mapped[float] = mapped_column(Float)
+    done_with: Mapped[int] = mapped_column(Integer, default=-1)
 
 
 class GenerationRow(Table):

@@ -1,4 +1,4 @@
-"""Speaks HTTP to one engine over its Unix socket: open an answer, load and unload an adapter, ask how it is.
+"""Speaks HTTP to one engine, over its Unix socket or to an address: open an answer, load an adapter, ask how it is.
 
 Knows vLLM's replies and turns them into errors of ours; knows no process and no policy.
 """
@@ -9,11 +9,12 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import msgspec
 
-from adapters.errors import GraftError, Unavailable, Unservable
+from adapters.errors import EngineLost, GraftError, Unservable
 
 HEALTH_TIMEOUT_S = 5.0
 KEEPALIVE_S = 30.0
@@ -36,12 +37,16 @@ class EngineError(msgspec.Struct):
 class EngineClient:
     """Must be made and closed inside the running event loop that uses it."""
 
-    def __init__(self, base: str, socket: Path) -> None:
+    def __init__(self, base: str, address: Path | str) -> None:
+        """`address`: the Unix socket of a child, or `http://host:port`."""
         self._base = base
+        patience: dict[str, Any] = {"limit": 0, "keepalive_timeout": KEEPALIVE_S}
+        is_child = isinstance(address, Path)
+        connector = aiohttp.UnixConnector(str(address), **patience) if is_child else aiohttp.TCPConnector(**patience)
         # no total timeout: an answer may take as long as its caller has patience; no limit: one connection an answer
         self._session = aiohttp.ClientSession(
-            base_url="http://engine",
-            connector=aiohttp.UnixConnector(path=str(socket), limit=0, keepalive_timeout=KEEPALIVE_S),
+            base_url="http://engine" if is_child else str(address),
+            connector=connector,
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -54,7 +59,7 @@ class EngineClient:
     async def open(self, path: str, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
         """The engine's response, its body unread. Leaving early closes the connection, which ends the engine's work.
 
-        Raises Unavailable if there is no engine at the other end.
+        Raises EngineLost if there is no engine at the other end.
         """
         try:
             response = await self._session.post(path, data=body, headers={"content-type": "application/json"})
@@ -68,7 +73,7 @@ class EngineClient:
     async def load(self, engine_name: str, folder: Path) -> None:
         """Loads the adapter; one that is there already is fine, because a name always means the same weights.
 
-        Raises Unservable with the engine's reason, or Unavailable if the engine went away.
+        Raises Unservable with the engine's reason, or EngineLost if the engine went away.
         """
         status, text = await self._post("/v1/load_lora_adapter", {"lora_name": engine_name, "lora_path": str(folder)})
         if status != 200 and "has already been loaded" not in text:
@@ -97,15 +102,31 @@ class EngineClient:
         except (TimeoutError, aiohttp.ClientError, OSError):
             return None
 
-    async def _post(self, path: str, body: dict[str, str]) -> tuple[int, str]:
+    async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The whole answer of POST /v1/completions. Raises GraftError with the engine's reason, EngineLost if it went away."""
+        status, text = await self._post("/v1/completions", body)
+        if status != 200:
+            raise GraftError(f"the engine of '{self._base}' refused a question of ours: {_reason(text)}")
+        reply: dict[str, Any] = msgspec.json.decode(text)
+        return reply
+
+    async def pulse(self) -> bool:
+        """Waits until the engine has made one token for us; False if it answers anything else, or goes away."""
+        try:
+            status, _ = await self._post("/v1/completions", {"model": self._base, "prompt": "a", "max_tokens": 1})
+        except EngineLost:
+            return False
+        return status == 200
+
+    async def _post(self, path: str, body: dict[str, Any]) -> tuple[int, str]:
         try:
             async with self._session.post(path, json=body) as response:
                 return response.status, await response.text()
         except (aiohttp.ClientError, OSError) as error:
             raise self._gone() from error
 
-    def _gone(self) -> Unavailable:
-        return Unavailable(f"the engine of '{self._base}' went away before it answered; try again in a moment")
+    def _gone(self) -> EngineLost:
+        return EngineLost(f"the engine of '{self._base}' went away before it answered; try again in a moment")
 
 
 def read_error(body: bytes) -> tuple[str, str | None]:
@@ -127,5 +148,8 @@ def _reason(text: str) -> str:
     worker = re.search(r"Worker failed with error '(.*?)',? please", message, re.DOTALL)
     reason = worker[1] if worker else message or without_paths(text)[:300] or "it gave no reason"
     if "greater than max_lora_rank" in reason:
-        reason += " Raise engine.max_lora_rank, or tune with a lower rank."
+        reason += (
+            " Start `graft serve` anew: its plan then makes room for it. Or raise engine.max_lora_rank where it is set,"
+            " or tune with a lower rank."
+        )
     return reason

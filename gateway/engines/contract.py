@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from gateway.settings import BaseSetting, Settings
+
+State = Literal["starting", "ready", "restarting", "unreachable", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,39 @@ class EngineCommand:
     """Added to the gateway's own."""
 
 
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """What an engine can have of adapters, decided when it starts (vLLM's options of the same names)."""
+
+    max_loras: int
+    """Distinct adapters in one batch."""
+    max_lora_rank: int
+    max_cpu_loras: int
+    """Adapters kept in memory, those in a batch included."""
+
+
 class EngineKind(Protocol):
-    def __call__(self, settings: Settings, base: BaseSetting, socket: Path) -> EngineCommand:
-        """The command that serves `base` under its name on `socket`. May read the disk; raises GraftError."""
+    def __call__(self, settings: Settings, base: BaseSetting, socket: Path, slots: Slots | None) -> EngineCommand:
+        """The command that serves `base` under its name on `socket`, without adapters where there are no slots.
+
+        May read the disk; raises GraftError.
+        """
         ...
+
+
+class Engine(Protocol):
+    """A running engine, wherever it runs. Each `generation` begins with nothing loaded."""
+
+    state: State
+    generation: int
+    pid: int | None
+    last_failure: str | None
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+    async def ready(self, timeout_s: float) -> None:
+        """Returns once it answers. Raises Unavailable after `timeout_s`, or at once if it was stopped."""
+
+    async def suspect(self) -> None:
+        """Somebody lost a request to it: returns once it was looked at."""

@@ -1,202 +1,196 @@
-"""The engines of this gateway: which of them answers for a model, and that its adapter is there before it is asked.
+"""The engines of this gateway: which of them answers for a model, and that its adapter is there, and proven, before.
 
-An adapter is loaded when it is first wanted, once however many want it, and again after its engine has restarted.
-Knows no HTTP route and no name that callers use.
+A base is a group of replicas; so is each model whose weights are merged into a base of its own. Knows no HTTP route and
+no name that callers use.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-
 from adapters.adapted_model import AdaptedModel
-from adapters.errors import NotFound, Unavailable, Unservable
+from adapters.errors import InvalidInput, NotFound, Unavailable, Unproven, Unservable
+from adapters.evaluation.probe import Probe, from_json
 from adapters.registry import Registry
-from gateway.engines.client import EngineClient
-from gateway.engines.kinds import ENGINES
-from gateway.engines.placement import choose
-from gateway.engines.process import EngineProcess
-from gateway.engines.sockets import socket_path
+from gateway.engines.capacity import CapacityPlan, Standing, plan_base
+from gateway.engines.heat import Heat
+from gateway.engines.holdings import Cargo
+from gateway.engines.placing.contract import PlacementKnobs, Wanted
+from gateway.engines.placing.table import POLICIES
+from gateway.engines.replica import Replica
 from gateway.settings import BaseSetting, Settings
 from gateway.telemetry import Telemetry
 
 READY_WAIT_S = 90.0
 """A request waits this long for an engine that is starting: about twice what vLLM takes on a CPU."""
-FAILURE_KEPT_S = 5.0
-"""A refused adapter is not tried again for this long: each load stalls every answer of the engine."""
 
 
-class Replica:
-    """One engine of one base."""
+CARGO_KEPT = 4096
+"""Models whose probe rows stay read; some kilobytes each."""
 
-    def __init__(self, settings: Settings, base: BaseSetting, telemetry: Telemetry) -> None:
-        socket = socket_path(settings, base.name)
-        self.base = base.name
-        self.client = EngineClient(base.name, socket)
-        self.process = EngineProcess(
-            base.name,
-            partial(ENGINES[settings.engine_kind], settings, base, socket),
-            self.client,
-            socket=socket,
-            log_file=settings.logs / f"engine-{base.name}.log",
-            start_timeout_s=settings.engine_start_timeout_s,
-            on_restart=telemetry.restarts.labels(base.name).inc,
+
+class Group:
+    """The replicas that serve the same weights."""
+
+    def __init__(self, settings: Settings, base: BaseSetting, plan: CapacityPlan | None, telemetry: Telemetry) -> None:
+        self.base, self.plan = base, plan
+        self.heat = Heat()
+        self._policy = POLICIES[settings.placement_policy](
+            PlacementKnobs(settings.placement_load_bound, settings.placement_hot_share)
         )
-        self.in_flight: Counter[str] = Counter()
-        """Answers under way, by engine name."""
-        self._loads: dict[tuple[int, str], asyncio.Task[None]] = {}
-        self._telemetry = telemetry
-
-    @property
-    def busy(self) -> int:
-        return self.in_flight.total()
-
-    def holds(self, engine_name: str) -> bool:
-        return engine_name in self.loaded
-
-    @property
-    def loaded(self) -> list[str]:
-        """The adapters that the engine, as it runs now, has taken."""
-        now = self.process.generation
-        return [
-            name
-            for (generation, name), task in self._loads.items()
-            if generation == now and task.done() and not task.cancelled() and task.exception() is None
+        turn = asyncio.Lock()
+        slots = plan.slots if plan else None
+        self.replicas = [
+            Replica(settings, base, number, slots, turn=turn, telemetry=telemetry, hottest_first=self._hottest_first)
+            for number in range(base.replicas + len(base.urls))
         ]
 
-    async def bring(self, engine_name: str, folder: Path) -> None:
-        """Returns once the adapter is loaded; everybody who asks meanwhile waits for the same load.
+    def choose(self, model: AdaptedModel, avoid: Replica | None) -> Replica:
+        self.heat.touch(model.engine_name)
+        others = [replica for replica in self.replicas if replica is not avoid and replica.is_ready]
+        wanted = Wanted(model.engine_name, model.adapter is not None, self.heat.share(model.engine_name))
+        return self._policy.choose(others or self.replicas, wanted)
 
-        Raises Unservable with the engine's reason, for a few seconds without asking it again.
-        """
-        key = (self.process.generation, engine_name)
-        if key not in self._loads:
-            for old in [old for old in self._loads if old[0] != key[0]]:
-                del self._loads[old]
-            self._loads[key] = asyncio.create_task(self._load(engine_name, folder))
-            self._loads[key].add_done_callback(partial(self._forget_failure, key))
-        # shielded: that one caller leaves must not take the adapter away from the others
-        await asyncio.shield(self._loads[key])
-
-    async def _load(self, engine_name: str, folder: Path) -> None:
-        began, outcome = time.monotonic(), "failed"
-        try:
-            if not folder.is_dir():  # noqa: ASYNC240 - one stat of a local folder, before a load that costs far more
-                raise Unservable(f"the files of the adapter '{engine_name}' are gone; publish the model again", param="model")
-            await self.client.load(engine_name, folder)
-            outcome = "loaded"
-        finally:
-            self._telemetry.adapter_load.labels(self.base, outcome).observe(time.monotonic() - began)
-
-    def _forget_failure(self, key: tuple[int, str], task: asyncio.Task[None]) -> None:
-        if task.cancelled() or task.exception() is not None:
-            remember = not task.cancelled() and isinstance(task.exception(), Unservable)
-            asyncio.get_running_loop().call_later(FAILURE_KEPT_S if remember else 0, self._loads.pop, key, None)
-
-    @asynccontextmanager
-    async def counted(self, engine_name: str) -> AsyncIterator[None]:
-        self.in_flight[engine_name] += 1
-        try:
-            yield
-        finally:
-            self.in_flight[engine_name] -= 1
-            if not self.in_flight[engine_name]:
-                del self.in_flight[engine_name]
-
-    def open(self, path: str, body: bytes) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self.client.open(path, body)
-
-    def state(self) -> dict[str, Any]:
-        process = self.process
-        return {
-            "state": process.state,
-            "starts": process.generation,
-            "pid": process.pid,
-            "last_failure": process.last_failure,
-            "adapters": self.loaded,
-            "in_flight": dict(self.in_flight),
-        }
-
-    async def stop(self) -> None:
-        for task in self._loads.values():
-            task.cancel()
-        await self.process.stop()
-        await self.client.close()
+    def _hottest_first(self, engine_names: list[str]) -> list[str]:
+        return sorted(engine_names, key=self.heat.share, reverse=True)
 
 
 class Pool:
     """`start` and `stop` belong into the life of the event loop that serves; nothing is opened before `start`."""
 
     def __init__(
-        self, settings: Settings, registry: Registry, telemetry: Telemetry, *, ready_wait_s: float = READY_WAIT_S
-    ) -> None:
+        self, settings: Settings, registry: Registry, telemetry: Telemetry, *, ready_wait_s: float = READY_WAIT_S,
+        standing: Callable[[str], Sequence[Standing]] = lambda base: (),
+    ) -> None:  # fmt: skip
+        """`standing`: the adapters published on a base, which the capacity plan is made for."""
+        if settings.placement_policy not in POLICIES:
+            raise InvalidInput(f"placement.policy must be one of {', '.join(POLICIES)}", param="policy")
         self._settings, self._registry, self._telemetry = settings, registry, telemetry
-        self._ready_wait_s = ready_wait_s
-        self._replicas: dict[str, list[Replica]] = {}
+        self._ready_wait_s, self._standing = ready_wait_s, standing
+        self._groups: dict[str, Group] = {}
+        self._merged: dict[str, Group] = {}
+        """By engine name."""
+        self._cargo: OrderedDict[str, Cargo] = OrderedDict()
+        """Of the models asked for last."""
+        self.unproven: asyncio.Queue[tuple[AdaptedModel, str]] = asyncio.Queue()
+        """Models that engines did not serve as they were trained, and why."""
 
     async def start(self) -> None:
-        """Starts every base's engine and returns without waiting for them. Raises Conflict if another gateway has them."""
+        """Starts every base's engines and returns without waiting for them. Raises Conflict if another gateway has them."""
         for base in self._settings.bases:
-            self._replicas[base.name] = [Replica(self._settings, base, self._telemetry)]
+            plan = await asyncio.to_thread(plan_base, self._settings, base, self._standing(base.name))
+            self._groups[base.name] = Group(self._settings, base, plan, self._telemetry)
         try:
             for replica in self._all():
-                await replica.process.start()
+                await replica.start()
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
         await asyncio.gather(*(replica.stop() for replica in self._all()))
-        self._replicas.clear()
+        self._groups.clear()
+        self._merged.clear()
 
     @property
     def is_ready(self) -> bool:
         """Every base has an engine that answers."""
-        return bool(self._replicas) and all(
-            any(replica.process.state == "ready" for replica in replicas) for replicas in self._replicas.values()
-        )
+        return bool(self._groups) and all(any(r.is_ready for r in group.replicas) for group in self._groups.values())
 
     def engine_state(self) -> dict[str, list[dict[str, Any]]]:
         """What every engine is doing, by base; plain JSON."""
-        return {base: [replica.state() for replica in replicas] for base, replicas in self._replicas.items()}
+        groups = self._groups | self._merged
+        return {name: [replica.state() for replica in group.replicas] for name, group in groups.items()}
+
+    def plans(self) -> dict[str, CapacityPlan]:
+        return {name: group.plan for name, group in self._groups.items() if group.plan is not None}
 
     @asynccontextmanager
-    async def lease(self, model: AdaptedModel) -> AsyncIterator[Replica]:
+    async def lease(self, model: AdaptedModel, avoid: Replica | None = None) -> AsyncIterator[Replica]:
         """A replica that answers for the model under `model.engine_name`, counted as busy until this ends.
 
-        Raises Unavailable (no engine in time), Unservable (the adapter), NotFound (its base is not served here).
+        Not `avoid`, if there is another that is ready. Raises Unavailable (no engine in time), Overloaded (too many wait),
+        Unservable (the adapter), NotFound (its base is not served here).
         """
         self._check(model)
-        replica = choose(self._replicas[model.base], model.engine_name)
-        async with replica.counted(model.engine_name):
-            await replica.process.ready(self._ready_wait_s)
-            if model.adapter is not None:
-                await replica.bring(model.engine_name, self._registry.adapter_folder(model))
+        cargo = await self._load_list(model)
+        group = await self._group(model)
+        replica = group.choose(model, avoid)
+        async with AsyncExitStack() as taken:
+            try:
+                await taken.enter_async_context(replica.seat(cargo, model.engine_name, ready_wait_s=self._ready_wait_s))
+            except Unproven as error:
+                self.unproven.put_nowait((model, error.message))
+                raise
             yield replica
 
+    @property
+    def merged(self) -> list[str]:
+        """Engine names of the models that have engines of their own."""
+        return list(self._merged)
+
+    async def prove(self, model: AdaptedModel) -> None:
+        """Brings the model to an engine and returns once its answers are what was trained. Raises as `lease` does."""
+        async with self.lease(model):
+            return
+
+    async def retire(self, engine_name: str) -> None:
+        """Returns once no request uses the adapter and no engine of ours can read its files."""
+        merged = self._merged.pop(engine_name, None)
+        self._cargo.pop(engine_name, None)
+        for group in self._groups.values():
+            for replica in group.replicas:
+                await replica.holdings.retire(engine_name)
+        if merged is not None:
+            for replica in merged.replicas:
+                await replica.holdings.retire(engine_name)
+                await replica.stop()
+
     def _check(self, model: AdaptedModel) -> None:
-        if not self._replicas:
+        if not self._groups:
             raise Unavailable("the gateway is starting or stopping; try again in a moment")
-        if model.base not in self._replicas:
-            served = ", ".join(self._replicas)
+        if model.base not in self._groups:
+            served = ", ".join(self._groups)
             raise NotFound(
                 f"'{model.name}' stands on the base '{model.base}', which is not served here (served: {served}); "
                 "add it to [[bases]]",
                 param="model",
                 code="model_not_found",
             )
-        if model.adapter is not None and model.adapter.kind != "lora":
-            raise Unservable(f"'{model.name}' has a {model.adapter.kind} adapter; engines serve LoRA only", param="model")
+        if model.adapter is not None and model.adapter.kind not in ("lora", "checkpoint"):
+            raise Unservable(
+                f"'{model.name}' has a {model.adapter.kind} adapter; engines serve LoRA and whole checkpoints", param="model"
+            )
         if model.retrieval is not None:
             raise Unservable(f"'{model.name}' needs documents to be searched, which is not served yet", param="model")
 
+    async def _load_list(self, model: AdaptedModel) -> Cargo | None:
+        if model.adapter is None:
+            return None
+        if model.engine_name not in self._cargo:
+            raw = await asyncio.to_thread(self._registry.probe, model)
+            probe: Probe | None = from_json(raw) if raw is not None else None
+            folder = self._registry.adapter_folder(model)
+            self._cargo[model.engine_name] = Cargo(model.engine_name, folder, probe, is_adapter=model.adapter.kind == "lora")
+            if len(self._cargo) > CARGO_KEPT:
+                self._cargo.popitem(last=False)
+        return self._cargo[model.engine_name]
+
+    async def _group(self, model: AdaptedModel) -> Group:
+        if model.adapter is None or model.adapter.kind == "lora":
+            return self._groups[model.base]
+        if model.engine_name not in self._merged:
+            folder: Path = self._registry.adapter_folder(model)
+            base = BaseSetting(model.engine_name, str(folder), self._groups[model.base].base.flags)
+            group = self._merged[model.engine_name] = Group(self._settings, base, None, self._telemetry)
+            for replica in group.replicas:
+                await replica.start()
+        return self._merged[model.engine_name]
+
     def _all(self) -> list[Replica]:
-        return [replica for replicas in self._replicas.values() for replica in replicas]
+        return [replica for group in (*self._groups.values(), *self._merged.values()) for replica in group.replicas]

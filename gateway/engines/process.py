@@ -1,4 +1,4 @@
-"""Keeps one engine running: started, watched by GET /health, started again with growing pauses, ended with its group.
+"""Keeps one engine of this machine running: started, watched, started again with growing pauses, ended with its group.
 
 The same for every kind of engine. Knows no adapter and no request; `generation` tells those who do that the engine
 has started anew and has forgotten everything.
@@ -14,16 +14,14 @@ from asyncio.subprocess import Process
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Literal
 
 from adapters.errors import GraftError, Unavailable
 from gateway import children
 from gateway.engines.client import EngineClient
-from gateway.engines.contract import EngineCommand
+from gateway.engines.contract import EngineCommand, State
 from gateway.engines.leash import leashed
 from gateway.engines.sockets import claimed, end_stale
-
-State = Literal["starting", "ready", "restarting", "stopped"]
+from gateway.engines.vitals import Vitals
 
 GRACE_S = 10.0
 """From SIGTERM to SIGKILL."""
@@ -31,6 +29,8 @@ LOOK_S = 0.2
 """Between two questions to a starting engine."""
 WATCH_S = 2.0
 """Between two questions to a running one."""
+LONGEST_LOOK_S = 10.0
+"""More than a question about its health may take."""
 STEADY_S = 60.0
 """An engine that ran this long before it died is started again without a longer pause."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
@@ -50,6 +50,8 @@ class EngineProcess:
         socket: Path,
         log_file: Path,
         start_timeout_s: float,
+        vitals: Vitals,
+        on_ready: Callable[[], None] = lambda: None,
         on_restart: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
@@ -58,9 +60,12 @@ class EngineProcess:
         """How often it was started."""
         self.pid: int | None = None
         self.last_failure: str | None = None
-        self._command, self._client, self._on_restart = command, client, on_restart
+        self._command, self._client, self._vitals = command, client, vitals
+        self._on_ready, self._on_restart = on_ready, on_restart
         self._socket, self._log_file, self._start_timeout_s = socket, log_file, start_timeout_s
         self._ready = asyncio.Event()
+        self._look_now = asyncio.Event()
+        self._looked = asyncio.Event()
         self._held = ExitStack()
         self._keeping: asyncio.Task[None] | None = None
 
@@ -88,6 +93,14 @@ class EngineProcess:
                 return
         why = f" ({self.last_failure})" if self.last_failure else ""
         raise Unavailable(f"the engine of '{self.name}' is {self.state}{why}; try again in a moment")
+
+    async def suspect(self) -> None:
+        """Somebody lost a request to this engine: returns once it was looked at, so that `ready` means ready again."""
+        if self.state == "ready":
+            self._looked.clear()
+            self._look_now.set()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._looked.wait(), LONGEST_LOOK_S)
 
     async def _keep(self, note: Path) -> None:
         failures = 0
@@ -134,20 +147,37 @@ class EngineProcess:
         deadline = time.monotonic() + self._start_timeout_s
         ended = asyncio.create_task(process.wait())
         try:
-            while True:
-                status = await self._client.health()
-                if status == 200 and not self._ready.is_set():
-                    self.state = "ready"
-                    self._ready.set()
-                elif status not in (200, None) and self._ready.is_set():
-                    return f"it said that it is ill (status {status})"
-                elif not self._ready.is_set() and time.monotonic() > deadline:
+            while await self._client.health() != 200:
+                if time.monotonic() > deadline:
                     return f"it did not answer within {self._start_timeout_s:.0f} s"
-                await asyncio.wait({ended}, timeout=WATCH_S if self._ready.is_set() else LOOK_S)
-                if ended.done():
+                if await self._ended(ended, LOOK_S):
                     return f"it ended with status {ended.result()}"
+            self.state = "ready"
+            self._vitals.begin()
+            self._ready.set()
+            self._on_ready()
+            while (trouble := await self._vitals.trouble(suspected=self._look_now.is_set())) is None:
+                self._look_now.clear()
+                self._looked.set()
+                if await self._ended(ended, WATCH_S):
+                    trouble = f"it ended with status {ended.result()}"
+                    break
+            self.last_failure = trouble  # before anybody sees the new state
+            return trouble
         finally:
             ended.cancel()
+            self._ready.clear()
+            self.state = "restarting"
+            self._look_now.clear()
+            self._looked.set()
+            await self._vitals.stop()
+
+    async def _ended(self, ended: asyncio.Task[int], within_s: float) -> bool:
+        """Whether the process ended; looks away for so long, or until somebody suspects it."""
+        suspected = asyncio.create_task(self._look_now.wait())
+        await asyncio.wait({ended, suspected}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        suspected.cancel()
+        return ended.done()
 
 
 def pause(failures: int) -> float:

@@ -10,18 +10,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from gateway.engines.contract import EngineCommand
-from gateway.settings import BaseSetting, Settings
+from gateway.engines.contract import EngineCommand, Slots
+from gateway.settings import RANK_STEPS, BaseSetting, Settings
 
 
-def command(settings: Settings, base: BaseSetting, socket: Path) -> EngineCommand:
+def command(settings: Settings, base: BaseSetting, socket: Path, slots: Slots | None) -> EngineCommand:
+    slots = slots or Slots(1, RANK_STEPS[0], 1)
     argv = (
         sys.executable, "-m", "gateway.engines.stub",
         "--uds", str(socket),
         "--served-model-name", base.name,
-        "--max-loras", str(settings.engine_max_loras),
-        "--max-lora-rank", str(settings.engine_max_lora_rank),
-        "--max-cpu-loras", str(settings.engine_max_cpu_loras),
+        "--max-loras", str(slots.max_loras),
+        "--max-lora-rank", str(slots.max_lora_rank),
+        "--max-cpu-loras", str(slots.max_cpu_loras),
         "--max-model-len", str(settings.engine_max_model_len),
         *base.flags,
     )  # fmt: skip
@@ -30,7 +31,9 @@ def command(settings: Settings, base: BaseSetting, socket: Path) -> EngineComman
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m gateway.engines.stub", description="vLLM's manners without a model.")
-    parser.add_argument("--uds", type=Path, required=True, help="the Unix socket to listen on")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--uds", type=Path, help="the Unix socket to listen on")
+    place.add_argument("--port", type=int, help="the TCP port to listen on, on loopback")
     parser.add_argument("--served-model-name", default="stub", help="the name of the base")
     parser.add_argument("--max-loras", type=int, default=4, help="distinct adapters that answer at the same time")
     parser.add_argument("--max-lora-rank", type=int, default=64)
@@ -40,6 +43,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--first-token-ms", type=float, default=0.0, help="before the first word of an answer")
     parser.add_argument("--token-ms", type=float, default=0.0, help="before every further word")
     parser.add_argument("--load-ms", type=float, default=0.0, help="that a load stalls every answer")
+    parser.add_argument("--deaf-to", default="", help="adapters that load and are not applied: names that begin so")
     return parser.parse_args(argv)
 
 

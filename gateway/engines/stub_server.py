@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from gateway.engines.stub_adapters import Adapters, LoadRefused
+from gateway.engines.stub_probe import next_token
 
 FINGERPRINT = "graft-stub"
 SAYS = "This is the Graft stub speaking as {model}: no language model read your question, and these words mean nothing."
@@ -38,7 +39,7 @@ class Stub:
             max_cpu_loras=flags.max_cpu_loras,
             load_s=flags.load_ms / 1000,
         )
-        self.counts = {"asked": 0, "running": 0, "finished": 0, "aborted": 0}
+        self.counts = {"asked": 0, "running": 0, "finished": 0, "aborted": 0, "probed": 0}
         self.last_body = ""
 
     def check(self, body: dict[str, Any], prompt: str) -> tuple[int, int]:
@@ -95,7 +96,22 @@ async def chat(request: web.Request) -> web.StreamResponse:
 
 async def completions(request: web.Request) -> web.StreamResponse:
     body = await _body(request)
+    if body.get("logprob_token_ids"):
+        return _probed(request.app[STATE], body)
     return await _answer(request, body, str(body.get("prompt", "")), is_chat=False)
+
+
+def _probed(stub: Stub, body: dict[str, Any]) -> web.Response:
+    name, watched = str(body.get("model")), body["logprob_token_ids"]
+    stub.check(body, "")
+    adapter, deaf = stub.adapters.folders.get(name), bool(stub.flags.deaf_to) and name.startswith(stub.flags.deaf_to)
+    choices = [
+        {"index": n, "text": "", "finish_reason": "length", "logprobs": next_token(adapter, prompt, watched, deaf=deaf)}
+        for n, prompt in enumerate(body["prompt"])
+    ]
+    stub.counts["probed"] += 1
+    reply = {"object": "text_completion", "model": name, "choices": choices}
+    return web.Response(text=_compact(reply), content_type="application/json")
 
 
 async def _body(request: web.Request) -> dict[str, Any]:
@@ -257,7 +273,6 @@ def build(flags: argparse.Namespace) -> web.Application:
 def serve(flags: argparse.Namespace) -> None:
     """Runs until SIGTERM."""
     time.sleep(flags.start_ms / 1000)  # a slow start, before there is a loop to wait in
+    at: dict[str, Any] = {"path": str(flags.uds)} if flags.uds else {"host": "127.0.0.1", "port": flags.port}
     # as vLLM does, a caller who hangs up ends the work
-    web.run_app(
-        build(flags), path=str(flags.uds), handler_cancellation=True, keepalive_timeout=75, shutdown_timeout=1, print=None
-    )
+    web.run_app(build(flags), **at, handler_cancellation=True, keepalive_timeout=75, shutdown_timeout=1, print=None)

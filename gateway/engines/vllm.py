@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 from adapters import bases
-from gateway.engines.contract import EngineCommand
+from gateway.engines.contract import EngineCommand, Slots
 from gateway.settings import BaseSetting, Settings
 
 
-def command(settings: Settings, base: BaseSetting, socket: Path) -> EngineCommand:
+def command(settings: Settings, base: BaseSetting, socket: Path, slots: Slots | None) -> EngineCommand:
     """One API server with one engine: vLLM forbids loading LoRA adapters at run time with more than one."""
     folder = bases.locate(base.model, settings.storage_cache, name=base.name).folder
     argv = (
@@ -23,10 +23,8 @@ def command(settings: Settings, base: BaseSetting, socket: Path) -> EngineComman
         "--model", str(folder),
         "--served-model-name", base.name,
         "--uds", str(socket),
-        "--enable-lora",
-        "--max-loras", str(settings.engine_max_loras),
-        "--max-lora-rank", str(settings.engine_max_lora_rank),
-        "--max-cpu-loras", str(settings.engine_max_cpu_loras),
+        *(_lora(slots) if slots else ()),
+        "--max-num-seqs", str(settings.engine_max_in_flight),
         "--max-model-len", str(settings.engine_max_model_len),
         "--dtype", "bfloat16",
         # silence during a long prefill would make proxies between here and the caller hang up
@@ -34,6 +32,15 @@ def command(settings: Settings, base: BaseSetting, socket: Path) -> EngineComman
         *base.flags,
     )  # fmt: skip
     return EngineCommand(argv, _environment(settings))
+
+
+def _lora(slots: Slots) -> tuple[str, ...]:
+    return (
+        "--enable-lora",
+        "--max-loras", str(slots.max_loras),
+        "--max-lora-rank", str(slots.max_lora_rank),
+        "--max-cpu-loras", str(slots.max_cpu_loras),
+    )  # fmt: skip
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -22,6 +22,7 @@ from adapters.registry import Registry
 from gateway import children, settings
 from gateway.db.database import open_database
 from gateway.db.names import Names
+from gateway.db.retirement import Retirement
 from gateway.jobs.store import Job, JobStore, LeaseLost
 from gateway.jobs.tasks import KINDS
 
@@ -42,8 +43,8 @@ class Runner:
     def __init__(self, setting: settings.Settings) -> None:
         database = open_database(setting.database_url)
         self._settings = setting
-        self._registry = Registry(setting.models)
-        self._names = Names(database, self._registry)
+        self._names = Names(database, Registry(setting.models))
+        self._retirement = Retirement(database, self._names.registry)
         self._store = JobStore(database)
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._stopping = asyncio.Event()
@@ -66,7 +67,7 @@ class Runner:
         try:
             with log.open("ab") as output:
                 status, cancelled = await self._watch(job, output)
-            self._settle(job, status, cancelled=cancelled, log=log)
+            await self._settle(job, status, cancelled=cancelled, log=log)
         except LeaseLost as lost:
             print(lost, file=sys.stderr)
 
@@ -85,10 +86,11 @@ class Runner:
             if process.returncode is None:  # the lease is lost: what we started must not go on beside its successor
                 await children.end(process, grace_s=0.0)
 
-    def _settle(self, job: Job, status: int, *, cancelled: bool, log: Path) -> None:
+    async def _settle(self, job: Job, status: int, *, cancelled: bool, log: Path) -> None:
         if status == 0:
             try:
-                result = KINDS[job.kind].settle(job.payload, self._registry, self._names)
+                result = KINDS[job.kind].settle(job.payload, self._settings, self._names)
+                await self._proof(job, result)
             except GraftError as error:
                 self._store.finish(job, "failed", error={"code": error.code, "message": error.message, "param": error.param})
             except OSError as error:  # a full disk may have room again by the next attempt
@@ -103,6 +105,22 @@ class Runner:
             self._store.finish(job, "failed", error=_failure(job, log))
         else:
             self._store.requeue(job, _how_it_died(status))
+
+    async def _proof(self, job: Job, result: dict[str, Any]) -> None:
+        """Waits for the gateway's word on the version that the name now wants, if a gateway is there to give it."""
+        name, version = result["name"], result["version"]
+        if version is None or result["published"] or result["reason"] is not None:
+            return
+        result["reason"] = "it takes the name over when a gateway runs and has proven it"
+        while not self._stopping.is_set() and (pointer := self._names.pointer(name)) is not None:
+            if pointer.wanted != version:
+                result["published"] = pointer.version == version
+                result["reason"] = None if result["published"] else pointer.remark
+                return
+            if not self._retirement.alive():
+                return
+            self._store.renew(job, lease_s=self._settings.jobs_lease_s)
+            await self._wait(self._stopping.wait(), LOOK_S)
 
     @staticmethod
     async def _wait(what: Any, timeout_s: float) -> None:

@@ -1,7 +1,7 @@
 """The way of a question: resolve → compose → lease → open → relay. An ASGI application, so that it ends as one piece.
 
-Whatever happens (an answer, an error, a caller who leaves, a server that stops), the engine's work and the lease end
-with it. Knows no HTTP route; `gateway/api/chat.py` gives it one.
+If the engine goes away before the first byte, the question is asked once more, of the same version: elsewhere, or of the
+same engine when it is back. Whatever happens, the engine's work and the lease end with the answer. Knows no HTTP route.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import msgspec
 from litestar.types import Receive, Scope, Send
 
 from adapters.adapted_model import AdaptedModel
-from adapters.errors import GraftError
+from adapters.errors import EngineLost, GraftError
 from gateway.api.errors import describe
 from gateway.engines.pool import Pool
+from gateway.engines.replica import Replica
 from gateway.serving.compose import Ask, Route, compose, read
 from gateway.serving.disconnect import while_connected
 from gateway.serving.relay import Renaming, Tally, events, whole
@@ -26,6 +27,9 @@ from gateway.telemetry import Telemetry
 
 MODEL_IN_SCOPE = "graft.model"
 """Where in the scope's state the name for the metrics stands, once it is known to be a real one."""
+
+SESSION = b"x-graft-session"
+"""Requests with the same value of this header are answered by the same version of a name, canaries or not."""
 
 _STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no"}
 
@@ -57,15 +61,28 @@ class Answer:
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         ask = read(self._body)
-        model = await self._serving.resolver.resolve(ask.model)
+        model = await self._serving.resolver.resolve(ask.model, _sticky(scope) or ask.user)
         scope["state"][MODEL_IN_SCOPE] = model.name
         body = compose(ask, model, self._route)
         with self._telemetry.inflight.labels(model.name).track_inprogress():
             try:
-                async with self._serving.pool.lease(model) as replica, replica.open(self._route, body) as upstream:
-                    await self._relay(ask, model, upstream, send)
+                await self._ask_twice(ask, model, body, send)
             finally:
                 self._count(model)
+
+    async def _ask_twice(self, ask: Ask, model: AdaptedModel, body: bytes, send: Send) -> None:
+        lost: Replica | None = None
+        while True:
+            async with self._serving.pool.lease(model, avoid=lost) as replica:
+                try:
+                    async with replica.open(self._route, body) as upstream:
+                        return await self._relay(ask, model, upstream, send)
+                except EngineLost:
+                    if self._started or lost is not None:
+                        raise
+                    lost = replica
+            self._telemetry.retries.labels(model.name).inc()
+            await lost.lost(model.engine_name)
 
     async def _relay(self, ask: Ask, model: AdaptedModel, upstream: aiohttp.ClientResponse, send: Send) -> None:
         renaming, tally = Renaming(ask, model), self._tally
@@ -110,3 +127,7 @@ class Answer:
         raw = [(name.encode(), value.encode()) for name, value in said.items()]
         self._started = True
         await send({"type": "http.response.start", "status": 200, "headers": raw})
+
+
+def _sticky(scope: Scope) -> str | None:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == SESSION), None)

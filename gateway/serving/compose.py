@@ -25,6 +25,8 @@ REFUSED = frozenset(
         # reach into the engine's media loading, memory and identity
         "media_io_kwargs", "mm_processor_kwargs", "mm_payload", "return_mm_kwargs", "prompt_embeds",
         "kv_transfer_params", "ec_transfer_params", "vllm_xargs", "data_parallel_rank", "request_id", "session_id",
+        # with LoRA on, vLLM 0.32 on a CPU dies of it as soon as two requests share a batch (docs/decisions/0007)
+        "prompt_logprobs",
         # choose weights past the model's name
         "lora", "lora_name", "lora_path", "lora_request",
     }
@@ -42,6 +44,8 @@ class Ask:
     stream: bool
     wants_usage: bool
     """The caller asked for a stream's usage event."""
+    user: str | None
+    """Whom the caller asks for; keeps them on one version while canaries run."""
     fields: dict[str, msgspec.Raw]
 
 
@@ -52,9 +56,12 @@ def read(body: bytes) -> Ask:
     for name in REFUSED & fields.keys():
         if bytes(fields.pop(name)) != b"null":
             raise InvalidInput(f"'{name}' is not accepted here; leave it out", param=name, code="unsupported_parameter")
+    if all(bytes(fields.get(name, b"null")) not in (b"null", b"false") for name in ("echo", "logprobs")):
+        # the same as prompt_logprobs under another name
+        raise InvalidInput("'echo' together with 'logprobs' is not accepted here", param="echo", code="unsupported_parameter")
     stream = bool(head.stream)
     options = head.stream_options
-    return Ask(head.model, stream, bool(stream and options and options.include_usage), fields)
+    return Ask(head.model, stream, bool(stream and options and options.include_usage), head.user, fields)
 
 
 def compose(ask: Ask, model: AdaptedModel, route: Route) -> bytes:

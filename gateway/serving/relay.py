@@ -15,7 +15,7 @@ import aiohttp
 import msgspec
 
 from adapters.adapted_model import AdaptedModel
-from adapters.errors import GraftError, InvalidInput, Unavailable
+from adapters.errors import EngineLost, GraftError, InvalidInput, Unavailable
 from gateway.engines.client import read_error
 from gateway.serving.compose import Ask
 from gateway.wire.openai import Counted, Usage
@@ -69,7 +69,7 @@ async def events(
 ) -> AsyncGenerator[bytes, None]:
     """The stream's events, whole and as they come, with `data: [DONE]` as the last one.
 
-    Raises Unavailable if the engine breaks off, says that it failed, or is silent too long once it has begun.
+    Raises EngineLost if the engine breaks off or says that it failed, Unavailable if it falls silent once it has begun.
     """
     clock = asyncio.get_running_loop().time
     deadline, held, done = None, b"", False
@@ -110,7 +110,9 @@ def refusal(status: int, body: bytes, renaming: Renaming) -> GraftError:
             return InvalidInput(message, param="messages", code="context_length_exceeded")
         return InvalidInput(message, param=param)
     if status in (404, 503):  # the pool has seen to it that the model is there: the engine has restarted in between
-        return Unavailable("the engine is restarting; try again in a moment", retry_after_s=1.0)
+        return EngineLost("the engine is restarting; try again in a moment", retry_after_s=1.0)
+    if "EngineCore" in message or "EngineDead" in message:  # its HTTP process is up for a moment longer than its core
+        return EngineLost("the engine died of this or another request; try again in a moment")
     return GraftError(f"the engine failed: {message}", code="engine_error")
 
 
@@ -141,10 +143,10 @@ def _usage(body: bytes) -> Usage | None:
         return None
 
 
-def _failed(event: bytes, renaming: Renaming) -> Unavailable:
+def _failed(event: bytes, renaming: Renaming) -> EngineLost:
     message, _ = read_error(event.split(b"\n", 1)[0].removeprefix(b"data: "))
-    return Unavailable(f"the engine failed in the middle of the answer: {renaming.text(message) or 'it gave no reason'}")
+    return EngineLost(f"the engine failed in the middle of the answer: {renaming.text(message) or 'it gave no reason'}")
 
 
-def _cut_off() -> Unavailable:
-    return Unavailable("the engine went away in the middle of the answer; what came so far is not complete")
+def _cut_off() -> EngineLost:
+    return EngineLost("the engine went away in the middle of the answer; what came so far is not complete")

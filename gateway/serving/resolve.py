@@ -9,11 +9,9 @@ from gateway.settings import Settings
 
 
 class PublishedNames(Protocol):
-    async def resolve(self, said: str) -> AdaptedModel:
+    async def resolve(self, said: str, sticky: str | None = None) -> AdaptedModel:
         """Raises NotFound with the code `model_not_found`."""
         ...
-
-    async def published(self) -> list[AdaptedModel]: ...
 
 
 class Resolver:
@@ -23,10 +21,6 @@ class Resolver:
         self.bases = {base.name: AdaptedModel(base.name, 0, base.name) for base in settings.bases}
         self._names = names
 
-    async def resolve(self, said: str) -> AdaptedModel:
-        """Raises NotFound with the code `model_not_found`."""
-        return self.bases.get(said) or await self._names.resolve(said)
-
-    async def everything(self) -> list[AdaptedModel]:
-        """The bases, then the current version of every published name."""
-        return [*self.bases.values(), *(m for m in await self._names.published() if m.name not in self.bases)]
+    async def resolve(self, said: str, sticky: str | None = None) -> AdaptedModel:
+        """`sticky` keeps one caller on one version while canaries run. Raises NotFound (`model_not_found`)."""
+        return self.bases.get(said) or await self._names.resolve(said, sticky)

@@ -17,6 +17,7 @@ class Head(msgspec.Struct):
     model: str
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    user: str | None = None
 
 
 class ImageUrl(msgspec.Struct):
@@ -71,4 +72,7 @@ class ModelCard(msgspec.Struct):
 
 class ModelList(msgspec.Struct):
     data: list[ModelCard]
+    has_more: bool = False
+    first_id: str | None = None
+    last_id: str | None = None
     object: Literal["list"] = "list"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -13,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.adapted_model import AdaptedModel, AdapterRef, Lineage, RetrievalSpec, Sampling, checked_name, from_json, to_json
-from adapters.errors import InvalidInput, NotFound
+from adapters.errors import Conflict, InvalidInput, NotFound
 from adapters.prompts import PromptTemplate, Shot
-from adapters.registry import MANIFEST, Registry, file_digest
+from adapters.registry import CHECKPOINT_WEIGHTS, MANIFEST, PROBE, WEIGHTS, Registry, file_digest
 
 
 def prompted(text: str, name: str = "bot") -> AdaptedModel:
@@ -122,6 +124,160 @@ def test_a_kill_at_any_moment_leaves_only_whole_versions(tmp_path: Path) -> None
         assert versions == list(range(1, len(versions) + 1))
         assert all(registry.load(name, version).version == version for version in versions)
         assert all((registry.folder(draft) / MANIFEST).is_file() for draft in registry.drafts(name))
+
+
+def test_a_checkpoint_is_a_whole_model_folder_verified_by_its_single_weights_file(tmp_path: Path) -> None:
+    files = tmp_path / "merged"
+    files.mkdir()
+    (files / CHECKPOINT_WEIGHTS).write_bytes(b"all weights")
+    (files / "config.json").write_text("{}")
+    model = AdaptedModel("bot", 0, "tiny", AdapterRef("checkpoint", file_digest(files / CHECKPOINT_WEIGHTS)))
+    registry = Registry(tmp_path / "models")
+    draft = registry.add(model, files)
+    assert sorted(os.listdir(registry.adapter_folder(draft))) == ["config.json", CHECKPOINT_WEIGHTS]
+    with pytest.raises(InvalidInput, match=r"no adapter_model\.safetensors, so it is no lora"):
+        registry.add(dataclasses.replace(model, adapter=AdapterRef("lora", "0" * 64, 8)), files)
+
+
+def test_a_probe_lies_beside_the_model_and_does_not_change_what_it_is(tmp_path: Path) -> None:
+    registry = Registry(tmp_path / "models")
+    draft = registry.add(with_adapter(tmp_path / "peft"), tmp_path / "peft")
+    assert registry.probe(draft) is None
+    again = registry.add(draft, tmp_path / "peft", probe={"rows": [1]})
+    assert again.digest == draft.digest
+    assert registry.probe(draft) == {"rows": [1]}
+    registry.add(draft, tmp_path / "peft", probe={"rows": [2]})
+    assert registry.probe(draft) == {"rows": [1]}
+    other = registry.add(with_adapter(tmp_path / "other", b"other"), tmp_path / "other", probe={"rows": [3]})
+    assert registry.probe(other) == {"rows": [3]}
+
+
+def test_a_damaged_probe_is_named(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    draft = registry.add(prompted("a"), probe={})
+    (registry.folder(draft) / PROBE).write_text("{")
+    with pytest.raises(InvalidInput, match=r"probe\.json is damaged"):
+        registry.probe(draft)
+
+
+def test_a_forced_promotion_stays_in_the_lineage(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    for text in "ab":
+        registry.publish(registry.add(prompted(text)))
+    assert registry.load("bot", 1).lineage.forced is None
+    registry.mark_forced("bot", 1, {"by": "ada", "over": "the scorecard"})
+    assert registry.load("bot", 1).lineage.forced == {"by": "ada", "over": "the scorecard"}
+    assert registry.load("bot", 2).lineage.forced is None
+    assert registry.versions("bot") == [1, 2]
+    with pytest.raises(NotFound):
+        registry.mark_forced("bot", 3, {})
+
+
+def test_a_retired_number_resolves_to_nothing_and_is_never_given_again(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    model = registry.publish(registry.add(prompted("a")))
+    registry.mark_forced("bot", 1, {})
+    assert registry.retire("bot", 1) == model.digest[:12]
+    with pytest.raises(NotFound):
+        registry.load("bot", 1)
+    assert registry.read("bot", model.digest[:12]).prompt == model.prompt, "those who read it still can"
+    assert registry.publish(registry.add(prompted("b"))).version == 2
+    again = registry.publish(model)
+    assert again.version == 3
+    assert registry.load("bot", 3).lineage.forced is None
+    registry.remove("bot", 3)
+    assert registry.publish(registry.add(prompted("c"))).version == 4
+
+
+def test_a_folder_is_discarded_only_once_no_version_stands_for_it(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    model = registry.publish(registry.add(prompted("a")))
+    digest = model.digest[:12]
+    with pytest.raises(Conflict, match="bot@1"):
+        registry.discard("bot", digest)
+    assert registry.load("bot", 1) == model
+    registry.retire("bot", 1)
+    registry.discard("bot", digest)
+    registry.discard("bot", digest)
+    assert [path.name for path in (tmp_path / "bot").iterdir()] == ["versions"]
+    for wrong in ("versions", "..", "../bot"):
+        with pytest.raises(InvalidInput):
+            registry.discard("bot", wrong)
+
+
+def _publish_what_is_discarded(root: Path) -> None:
+    registry = Registry(root)
+    for _ in range(200):
+        with contextlib.suppress(Conflict, NotFound):
+            registry.publish(registry.add(prompted("contested")))
+
+
+def test_a_collector_and_a_publisher_at_once_never_leave_a_version_without_its_folder(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    digest = registry.add(prompted("contested")).digest[:12]
+    publisher = multiprocessing.get_context("spawn").Process(target=_publish_what_is_discarded, args=(tmp_path,))
+    publisher.start()
+    while publisher.is_alive():
+        with contextlib.suppress(Conflict):
+            registry.discard("bot", digest)
+        for version in registry.versions("bot"):
+            with contextlib.suppress(NotFound):
+                registry.retire("bot", version)
+    publisher.join()
+    assert publisher.exitcode == 0
+    assert all(registry.load("bot", version).prompt for version in registry.versions("bot"))
+    registry.sweep(0)
+    left = [path.name for path in (tmp_path / "bot").rglob(".*")]
+    assert left == []
+
+
+def _add_until_killed(root: Path, files: Path) -> None:
+    registry = Registry(root)
+    for number in range(1_000_000):
+        model = with_adapter(files, bytes(4_000_000) + str(number).encode())
+        registry.publish(registry.add(model, files, probe={"rows": [number]}))
+
+
+def test_a_kill_while_weights_are_copied_leaves_whole_models_and_leftovers_that_are_swept(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    registry = Registry(root)
+    left = 0
+    for attempt in range(20):
+        worker = multiprocessing.get_context("spawn").Process(target=_add_until_killed, args=(root, tmp_path / str(attempt)))
+        worker.start()
+        while not list(root.glob("bot/.incoming-*/adapter/*.safetensors")):
+            assert worker.is_alive()
+        os.kill(worker.pid or 0, signal.SIGKILL)
+        worker.join()
+        left += len(list(root.glob("bot/.incoming-*")))
+        if left:
+            break
+    assert left, "no kill came in the middle of a copy"
+    for draft in [*registry.drafts("bot"), *(registry.load("bot", version) for version in registry.versions("bot"))]:
+        assert draft.adapter is not None
+        assert file_digest(registry.adapter_folder(draft) / WEIGHTS) == draft.adapter.digest
+        assert registry.probe(draft) is not None
+    assert registry.sweep(3600) == 0
+    assert registry.sweep(0) == left
+    assert list(root.rglob(".*")) == []
+
+
+def _add_with_little_room(root: Path, files: Path, room_bytes: int) -> None:
+    model = with_adapter(files, bytes(100_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, room_bytes))
+    with pytest.raises(OSError, match="File too large"):
+        Registry(root).add(model, files, probe={"rows": ["x" * 100]})
+
+
+@pytest.mark.parametrize("room_bytes", [0, 50, 50_000])
+def test_a_disk_that_takes_no_more_leaves_nothing_half_written(tmp_path: Path, room_bytes: int) -> None:
+    worker = multiprocessing.get_context("spawn").Process(
+        target=_add_with_little_room, args=(tmp_path / "models", tmp_path / "peft", room_bytes)
+    )
+    worker.start()
+    worker.join()
+    assert worker.exitcode == 0, "the system's own error was raised"
+    assert list((tmp_path / "models" / "bot").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from adapters.__main__ import TRY_AGAIN, main
-from adapters.errors import Conflict, InvalidInput, NotFound
+from adapters.errors import Conflict, InvalidInput, NotFound, Unservable
+from adapters.evaluation.probe import from_json, judge
 from adapters.prompts import PromptTemplate
 from adapters.registry import WEIGHTS, Registry
 from adapters.tuning import run
@@ -62,6 +63,29 @@ def test_a_run_ends_with_a_draft_that_is_better_and_says_where_it_came_from(tmp_
     assert (draft.lineage.method, draft.lineage.run) == ("lora", "run")
     assert draft.lineage.scorecard == result.scorecard
     assert set(result.seconds) == set(stages(tmp_path / "run"))
+
+
+def test_a_run_leaves_the_probe_that_an_engine_must_pass_beside_its_draft(tmp_path: Path, request_, data: Path) -> None:
+    create(tmp_path / "run", request_, data)
+    registry = Registry(tmp_path / "models")
+    draft = registry.read("routing", run.execute(tmp_path / "run").digest12)
+    raw = registry.probe(draft)
+    assert raw is not None
+    probe = from_json(raw)
+    (said,) = (event for event in events(tmp_path / "run") if event["event"] == "probe")
+    assert said["rows"] == len(probe.rows) == 4
+    assert said["shift_nats"] == round(probe.shift, 2) > 0.3
+    assert judge(probe, [row.adapted for row in probe.rows]).passed
+    assert not judge(probe, [row.base for row in probe.rows]).passed
+
+
+def test_a_run_that_changed_nothing_measurable_ends_without_a_draft_and_says_so(tmp_path: Path, request_, data: Path) -> None:
+    request = dataclasses.replace(request_, recipe=dataclasses.replace(RECIPE, epochs=1, learning_rate=1e-8))
+    create(tmp_path / "run", request, data)
+    with pytest.raises(Unservable, match="no measurable effect"):
+        run.execute(tmp_path / "run")
+    assert json.loads((tmp_path / "run" / run.FAILURE).read_text())["code"] == "adapter_does_nothing"
+    assert Registry(tmp_path / "models").names() == []
 
 
 def test_a_finished_run_is_read_not_repeated(tmp_path: Path, request_, data: Path) -> None:
@@ -200,7 +224,7 @@ def test_the_command_line_tunes_and_checks_with_no_gateway(tmp_path: Path, tiny:
         "--runs",
         str(tmp_path / "r"),
     ]
-    assert main([*argv, "--epochs", "1", "--rank", "4"]) == 0
+    assert main([*argv, "--epochs", "3", "--rank", "4", "--learning-rate", "0.01"]) == 0
     assert "training" in capsys.readouterr().out
     (adapter,) = (tmp_path / "m" / "bot").glob("*/adapter")
     assert main(["check", str(adapter), "--base", str(tiny)]) == 0

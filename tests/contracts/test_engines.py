@@ -23,6 +23,7 @@ from adapters.adapted_model import AdaptedModel
 from adapters.errors import InvalidInput, Unservable
 from gateway import settings as settings_table
 from gateway.engines.client import EngineClient
+from gateway.engines.contract import Slots
 from gateway.engines.kinds import ENGINES
 from gateway.engines.sockets import socket_path
 from gateway.serving.compose import read
@@ -72,10 +73,7 @@ KINDS = [pytest.param(kind, marks=[pytest.mark.engine] if kind == "vllm" else []
 @pytest.fixture(scope="module", params=KINDS)
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     kind, home = str(request.param), tmp_path_factory.mktemp("engine")
-    variables = {
-        "GRAFT_STORAGE_HOME": str(home), "GRAFT_ENGINE_MAX_MODEL_LEN": "512", "GRAFT_ENGINE_MAX_LORAS": "2",
-        "GRAFT_ENGINE_MAX_LORA_RANK": "16", "GRAFT_ENGINE_MAX_CPU_LORAS": "8",
-    }  # fmt: skip
+    variables = {"GRAFT_STORAGE_HOME": str(home), "GRAFT_ENGINE_MAX_MODEL_LEN": "512"}
     settings = settings_table.load(environment=variables)
     flags = ("--token-ms", "5") if kind == "stub" else ()
     hidden, layers = 8, 1
@@ -83,7 +81,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         facts = bases.facts(embedded.prepare(BASE, settings.storage_cache))
         hidden, layers = facts.hidden, facts.layers
     socket = socket_path(settings, BASE)
-    command = ENGINES[kind](settings, settings_table.BaseSetting(BASE, BASE, flags), socket)
+    command = ENGINES[kind](settings, settings_table.BaseSetting(BASE, BASE, flags), socket, Slots(2, 16, 8))
     with (home / "engine.log").open("wb") as log:
         environment = {**os.environ, **command.environment}
         process = subprocess.Popen(command.argv, env=environment, stdout=log, stderr=log, start_new_session=True)

@@ -15,10 +15,10 @@ from adapters.data.batches import collate
 from adapters.data.tokens import encode, prompt_ids
 from adapters.errors import InvalidInput
 from adapters.evaluation.loss import row_losses
+from adapters.intake.preflight import check_adapter
 from adapters.methods.table import METHODS, method
 from adapters.prompts import PromptTemplate
 from adapters.registry import WEIGHTS, file_digest
-from adapters.tuning.check import check_adapter
 from adapters.tuning.recipe import Recipe, defaults
 from tests.tiny import TOPICS, rows, tiny_llama
 
@@ -87,7 +87,7 @@ def test_the_saved_folder_is_what_the_engine_takes(stepped, base: Path) -> None:
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o644 for path in folder.iterdir())
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "tiny"
     assert (ref.digest, ref.rank) == (file_digest(folder / WEIGHTS), 4)
-    check_adapter(folder, facts(base), max_rank=4)
+    check_adapter(folder, base, max_rank=4)
 
 
 def test_the_folder_computes_what_the_model_in_memory_does(stepped, base: Path) -> None:

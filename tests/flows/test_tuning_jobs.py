@@ -88,14 +88,20 @@ def long_job(desk: Desk, data: Path, name: str = "bot") -> Job:
     )
 
 
-def test_a_job_trains_and_its_name_points_at_the_version(desk: Desk, data: Path, runner: Callable[[], object]) -> None:
+def test_a_job_trains_and_its_version_waits_for_a_gateway_to_prove_it(
+    desk: Desk, data: Path, runner: Callable[[], object]
+) -> None:
     job = submit(desk, data, "bot", knobs={"epochs": 2}, publish="always")
     runner()
     done = ended(desk, job)
     assert done.state == "succeeded", log_file(desk.settings, job.id).read_text()
     assert done.result is not None
-    assert (done.result["published"], done.result["version"]) == (True, 1)
-    assert desk.names.pointer("bot") == (1, None)
+    assert (done.result["published"], done.result["version"]) == (False, 1)
+    assert "when a gateway runs and has proven it" in done.result["reason"]
+    pointer = desk.names.pointer("bot")
+    assert pointer is not None
+    assert (pointer.version, pointer.wanted) == (None, 1)
+    assert desk.registry.probe(desk.registry.load("bot", 1)) is not None
     model = desk.registry.load("bot", 1)
     assert model.lineage.run == job.id
     assert model.lineage.scorecard == done.result["scorecard"]

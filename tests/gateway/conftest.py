@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ import httpx
 import openai
 import pytest
 
-from adapters.adapted_model import AdaptedModel, AdapterRef, Sampling
+from adapters.adapted_model import AdaptedModel, AdapterRef, Lineage, Sampling
 from adapters.prompts import PromptTemplate, Shot
 from adapters.registry import WEIGHTS, Registry, file_digest
 from gateway import settings as settings_table
 from gateway.db.database import open_database
-from gateway.db.names import Names
+from gateway.db.names import Names, Pointer
+from gateway.db.retirement import Retirement
 from gateway.engines.sockets import socket_path
 from gateway.settings import Settings
 
@@ -39,6 +41,16 @@ def lora_folder(folder: Path, *, rank: int = 8, seed: int = 0) -> Path:
     header = json.dumps({"x": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
     (folder / WEIGHTS).write_bytes(struct.pack("<Q", len(header)) + header + bytes([seed]))
     return folder
+
+
+PROBE = {
+    "dtype": "bfloat16",
+    "rows": [
+        {"prompt_ids": [5, 6, 7], "token_ids": [1, 2, 3], "adapted": [-0.1, -3.0, -4.0], "base": [-2.5, -1.0, -3.0]},
+        {"prompt_ids": [8, 9], "token_ids": [2, 4], "adapted": [-0.5, -2.0], "base": [-3.5, -0.5]},
+    ],
+}
+"""As recorded at a training's end: with the adapter, the next token is another."""
 
 
 @dataclass
@@ -60,16 +72,32 @@ class Home:
         seed: int = 0,
         prompt: PromptTemplate | None = None,
         sampling: Sampling | None = None,
+        lineage: Lineage | None = None,
+        promote: bool = True,
     ) -> AdaptedModel:
+        """A version with its probe; promoted as whoever has proven it would."""
         adapter = files = None
         if rank is not None:
             files = lora_folder(self.scratch / f"{name}-{seed}", rank=rank, seed=seed)
             adapter = AdapterRef("lora", file_digest(files / WEIGHTS), rank)
-        model = AdaptedModel(name, 0, BASE, adapter, prompt, sampling=sampling or Sampling())
-        published = self.registry.publish(self.registry.add(model, files))
-        names = Names(open_database(f"sqlite:///{self.path / 'graft.db'}"), self.registry)
-        names.promote(name, published.version)
+        model = AdaptedModel(name, 0, BASE, adapter, prompt, sampling=sampling or Sampling(), lineage=lineage or Lineage())
+        published = self.registry.publish(self.registry.add(model, files, PROBE if files else None))
+        if promote:
+            self.names.promote(name, published.version)
         return published
+
+    @cached_property
+    def names(self) -> Names:
+        return Names(open_database(f"sqlite:///{self.path / 'graft.db'}"), self.registry)
+
+    @property
+    def retirement(self) -> Retirement:
+        return Retirement(self.names.database, self.registry)
+
+    def current(self, name: str) -> Pointer:
+        pointer = self.names.pointer(name)
+        assert pointer is not None
+        return pointer
 
 
 @dataclass
@@ -94,7 +122,7 @@ class Gateway:
 
     @property
     def engine_socket(self) -> Path:
-        return socket_path(self.settings, BASE)
+        return socket_path(self.settings, f"{BASE}-0")
 
     @property
     def engine_pid(self) -> int:
@@ -137,12 +165,13 @@ def eventually(holds: Callable[[], bool], patience_s: float = 10.0) -> None:
 
 
 @contextmanager
-def gateway_on(home: Home, *stub_flags: str, **variables: str) -> Iterator[Gateway]:
+def gateway_on(home: Home, *stub_flags: str, socket: Path | None = None, **variables: str) -> Iterator[Gateway]:
     """A gateway of its own; `stub_flags` go to the engine, `variables` are settings as the environment names them."""
     config = home.path / "graft.toml"
     config.write_text(f'[[bases]]\nname = "{BASE}"\nmodel = "{BASE}"\nflags = {json.dumps(stub_flags)}\n')
     variables = {"GRAFT_STORAGE_HOME": str(home.path), "GRAFT_ENGINE_KIND": "stub", "GRAFT_CONFIG": str(config)} | variables
-    socket, log = home.path / "g.sock", home.path / "gateway.log"
+    socket = socket or home.path / "g.sock"
+    log = socket.with_name("gateway.log")
     argv = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "gateway.app:from_environment",
             "--uds", str(socket), "--workers", "1", "--http", "1", "--workers-kill-timeout", "30"]  # fmt: skip
     with log.open("wb") as output:
@@ -179,5 +208,5 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     home.publish("too-big", rank=128, seed=2)
     home.publish("prompted", rank=None, prompt=PromptTemplate("Be brief.", (Shot("2+2?", "4"),)))
     home.publish("sampled", rank=None, sampling=Sampling(temperature=0.25, max_tokens=5, stop=("END",)))
-    with gateway_on(home, GRAFT_ENGINE_MAX_MODEL_LEN="300") as gateway:
+    with gateway_on(home, GRAFT_ENGINE_MAX_MODEL_LEN="300", GRAFT_ENGINE_MAX_LORA_RANK="16") as gateway:
         yield gateway

@@ -44,18 +44,30 @@ def test_models_are_listed_for_people_scripts_and_programs(desk: Desk) -> None:
     assert (shown["version"], shown["prompt"]["system"]) == (1, "a")
 
 
+def at(desk: Desk) -> tuple[int | None, int | None]:
+    pointer = desk.names.pointer("bot")
+    assert pointer is not None
+    return pointer.version, pointer.previous
+
+
 def test_names_move_and_drafts_are_published(desk: Desk) -> None:
     graft("models", "rollback", "bot")
-    assert desk.names.pointer("bot") == (1, 2)
+    assert at(desk) == (1, 2)
     draft = desk.registry.drafts("bot")[0].digest[:6]
-    graft("models", "promote", "bot", "--draft", draft)
-    assert desk.names.pointer("bot") == (3, 1)
-    graft("models", "promote", "bot", "2")
+    refused = graft("models", "promote", "bot", "--draft", draft, status=1)
+    assert "it has no scorecard" in refused.stderr
+    graft("models", "promote", "bot", "3", "--force")
+    assert at(desk) == (3, 1)
+    graft("models", "promote", "bot", "2", "--force")
+    graft("models", "canary", "bot", "1", "0.25")
+    assert "25%" in graft("models", "ls").stdout
+    graft("models", "canary", "bot", "--off")
+    assert "rolled back" in graft("models", "show", "bot").stdout
     graft("models", "rm", "bot@3", "--yes")
     assert desk.registry.versions("bot") == [1, 2]
     graft("models", "rm", "bot", "--yes")
     assert desk.registry.names() == []
-    assert desk.names.pointer("bot") is None
+    assert at(desk) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -66,6 +78,7 @@ def test_names_move_and_drafts_are_published(desk: Desk) -> None:
         (["models", "promote", "bot"], "either a version or --draft"),
         (["models", "rm", "bot@2", "--yes"], "promote another version first"),
         (["models", "show", "bot@x"], "a version is a number"),
+        (["models", "canary", "bot", "1"], "a version and its share"),
         (["jobs", "show", "job-x"], "graft jobs ls"),
         (["jobs", "cancel", "job-x"], "no job 'job-x'"),
         (["tune", "nothing.jsonl", "--name", "../up"], "cannot be a model name"),

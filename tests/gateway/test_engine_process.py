@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
 
@@ -20,6 +21,7 @@ from gateway.engines import process as process_module
 from gateway.engines.client import EngineClient
 from gateway.engines.contract import EngineCommand
 from gateway.engines.process import LONGEST_PAUSE_S, EngineProcess, pause
+from gateway.engines.vitals import Vitals
 from tests.gateway.conftest import BASE, Gateway, Home, eventually
 
 HI = [{"role": "user", "content": "hi"}]
@@ -68,16 +70,36 @@ def test_openais_client_raises_when_the_engine_dies_mid_stream(start: Callable[.
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_engine_killed_before_the_first_byte_is_a_503_that_says_when_to_come_back(
-    start: Callable[..., Gateway], stream: bool
+def test_a_question_whose_engine_dies_before_the_first_byte_is_asked_once_more(
+    home: Home, start: Callable[..., Gateway], stream: bool
 ) -> None:
+    home.publish("bot")
+    gateway = start("--first-token-ms", "1500")
+
+    async def ask() -> str:
+        async with gateway.async_openai() as client:
+            asking = asyncio.create_task(
+                client.chat.completions.with_raw_response.create(model="bot", messages=HI, stream=stream)
+            )
+            await asyncio.to_thread(eventually, lambda: gateway.stub()["running"] == 1)
+            os.kill(gateway.engine_pid, signal.SIGKILL)
+            return str((await asking).headers["x-graft-model"])
+
+    assert asyncio.run(ask()) == "bot@1"
+    assert gateway.metric('graft_retries_total{model="bot"}') == 1
+    assert gateway.metric('graft_requests_total{model="bot",route="/v1/chat/completions",status="503"}') == 0
+
+
+def test_an_engine_that_dies_of_the_question_twice_is_a_503_that_says_when_to_come_back(start: Callable[..., Gateway]) -> None:
     gateway = start("--first-token-ms", "60000")
 
     async def ask() -> openai.InternalServerError:
         async with gateway.async_openai() as client:
-            asking = asyncio.create_task(client.chat.completions.create(model=BASE, messages=HI, stream=stream))
-            await asyncio.to_thread(eventually, lambda: gateway.stub()["running"] == 1)
-            os.kill(gateway.engine_pid, signal.SIGKILL)
+            asking = asyncio.create_task(client.chat.completions.create(model=BASE, messages=HI))
+            for _ in range(2):
+                await asyncio.to_thread(eventually, lambda: runs_one(gateway))
+                os.kill(gateway.engine_pid, signal.SIGKILL)
+                await asyncio.to_thread(eventually, lambda: not runs_one(gateway))
             with pytest.raises(openai.InternalServerError) as caught:
                 await asking
             return caught.value
@@ -86,6 +108,35 @@ def test_an_engine_killed_before_the_first_byte_is_a_503_that_says_when_to_come_
     assert error.status_code == 503
     assert error.code == "engine_unavailable"
     assert int(error.response.headers["retry-after"]) > 0
+
+
+def runs_one(gateway: Gateway) -> bool:
+    try:
+        return bool(gateway.stub()["running"] == 1)
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.parametrize("stopped", ["its HTTP process", "what computes"])
+def test_an_engine_that_stands_still_is_noticed_and_started_anew(start: Callable[..., Gateway], stopped: str) -> None:
+    flags = () if stopped == "its HTTP process" else ("--first-token-ms", "600000")  # answers /health, makes no token
+    gateway = start(*flags, GRAFT_ENGINE_HANG_TIMEOUT_S="1.5")
+    first = gateway.engine_pid
+    if not flags:
+        os.kill(first, signal.SIGSTOP)
+
+    async def ask() -> None:
+        async with gateway.async_openai() as client:
+            asking = asyncio.create_task(client.chat.completions.create(model=BASE, messages=HI))
+            await asyncio.to_thread(eventually, lambda: is_gone(first), 30.0)
+            if flags:
+                asking.cancel()
+            else:  # the question was lost before its first byte, so the new engine answers it
+                assert (await asking).model == BASE
+
+    asyncio.run(ask())
+    gateway.wait_ready()
+    assert gateway.metric(f'graft_engine_restarts_total{{base="{BASE}"}}') == 1
 
 
 def test_readiness_follows_the_engine(start: Callable[..., Gateway]) -> None:
@@ -167,7 +218,10 @@ def kept(tmp_path: Path, argv: list[str], *, start_timeout_s: float = 30.0) -> t
     client = EngineClient("tiny", socket)
     command = EngineCommand(tuple(argv), {})
     log_file = tmp_path / "logs" / "engine.log"
-    made = EngineProcess("tiny", lambda: command, client, socket=socket, log_file=log_file, start_timeout_s=start_timeout_s)
+    vitals = Vitals(client, hang_timeout_s=60, is_busy=lambda: False)
+    made = EngineProcess(
+        "tiny", lambda: command, client, socket=socket, log_file=log_file, start_timeout_s=start_timeout_s, vitals=vitals
+    )
     return made, client
 
 

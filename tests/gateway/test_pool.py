@@ -6,27 +6,32 @@ import asyncio
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 import pytest
 
 from adapters.adapted_model import AdaptedModel, AdapterRef, RetrievalSpec
 from adapters.errors import GraftError, NotFound, Unavailable, Unservable
 from gateway import settings as settings_table
-from gateway.engines import pool as pool_module
-from gateway.engines.placement import choose
+from gateway.engines import holdings
 from gateway.engines.pool import Pool
 from gateway.telemetry import Telemetry
+from tests.flows.serving import free_port
 from tests.gateway.conftest import BASE, Home, eventually, lora_folder
 
 PLAIN = AdaptedModel(BASE, 0, BASE)
 
 
-def with_pool(home: Home, scene: Callable[[Pool], Awaitable[None]], *, flags: tuple[str, ...] = ()) -> None:
+def with_pool(
+    home: Home, scene: Callable[[Pool], Awaitable[None]], *, flags: tuple[str, ...] = (), replicas: int = 1,
+    urls: tuple[str, ...] = (), **engine: int,
+) -> None:  # fmt: skip
     variables = {"GRAFT_STORAGE_HOME": str(home.path), "GRAFT_ENGINE_KIND": "stub"}
-    bases = (settings_table.BaseSetting(BASE, BASE, flags),)
-    settings = settings_table.load(environment=variables, overrides={"bases": bases})
+    overrides = {f"engine_{name}": value for name, value in engine.items()}
+    bases = (settings_table.BaseSetting(BASE, BASE, flags, replicas, urls),)
+    settings = settings_table.load(environment=variables, overrides=overrides | {"bases": bases})
 
     async def run() -> None:
         pool = Pool(settings, home.registry, Telemetry(), ready_wait_s=20)
@@ -73,7 +78,7 @@ def test_answers_under_way_are_counted_by_engine_name(home: Home) -> None:
 
 
 def test_a_refusal_is_remembered_for_a_while_only(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool_module, "FAILURE_KEPT_S", 0.3)
+    monkeypatch.setattr(holdings, "FIRST_BACKOFF_S", 0.3)
     bad, good = home.publish("bad", rank=128), home.publish("good", seed=1)
 
     async def scene(pool: Pool) -> None:
@@ -91,10 +96,112 @@ def test_a_refusal_is_remembered_for_a_while_only(home: Home, monkeypatch: pytes
     with_pool(home, scene)
 
 
+def test_no_more_is_held_than_the_engine_keeps_in_memory_and_the_least_recently_used_goes(home: Home) -> None:
+    models = [home.publish(f"bot{n}", seed=n) for n in range(4)]
+
+    async def scene(pool: Pool) -> None:
+        for model in (*models[:3], models[0], models[3]):
+            await leased(pool, model)
+        held = {models[2].engine_name, models[0].engine_name, models[3].engine_name}
+        assert set(pool.engine_state()[BASE][0]["adapters"]) == held
+        async with pool.lease(PLAIN) as replica:
+            assert await replica.client.listed() == {BASE, *held}
+
+    with_pool(home, scene, max_loras=2, max_cpu_loras=3)
+
+
+def test_more_adapters_than_slots_wait_their_turn_and_the_base_does_not(home: Home) -> None:
+    models = [home.publish(f"bot{n}", seed=n) for n in range(3)]
+
+    async def scene(pool: Pool) -> None:
+        async with pool.lease(models[0]), pool.lease(models[1]):
+            third = asyncio.create_task(leased(pool, models[2]))
+            await leased(pool, PLAIN)
+            while pool.engine_state()[BASE][0]["waiting"] != {models[2].engine_name: 1}:
+                assert not third.done()
+                await asyncio.sleep(0)
+        await third
+
+    with_pool(home, scene, max_loras=2)
+
+
+def test_a_retired_adapter_is_let_go_when_its_last_answer_ended(home: Home) -> None:
+    model = home.publish("bot")
+
+    async def scene(pool: Pool) -> None:
+        async with pool.lease(model) as replica:
+            retiring = asyncio.create_task(pool.retire(model.engine_name))
+            await leased(pool, PLAIN)
+            assert not retiring.done()
+            assert replica.holds(model.engine_name)
+        await retiring
+        assert not replica.holds(model.engine_name)
+        assert await replica.client.listed() == {BASE}
+
+    with_pool(home, scene)
+
+
+def test_an_adapter_somebody_else_unloaded_is_loaded_again_for_the_next_question(home: Home) -> None:
+    model = home.publish("bot")
+
+    async def scene(pool: Pool) -> None:
+        async with pool.lease(model) as replica:
+            await replica.client.unload(model.engine_name)
+            await replica.lost(model.engine_name)
+            assert not replica.holds(model.engine_name)
+        await leased(pool, model)
+        assert replica.holds(model.engine_name)
+
+    with_pool(home, scene)
+
+
+def test_a_question_that_one_replica_lost_goes_to_the_other(home: Home) -> None:
+    model = home.publish("bot")
+
+    async def scene(pool: Pool) -> None:
+        await asyncio.gather(*(leased(pool, PLAIN) for _ in range(8)))
+        async with pool.lease(model) as one, pool.lease(model, avoid=one) as other:
+            assert one is not other
+            assert one.holds(model.engine_name)
+            assert other.holds(model.engine_name)
+
+    with_pool(home, scene, replicas=2)
+
+
+def test_an_engine_elsewhere_is_watched_and_given_its_adapters_again_but_never_started_here(home: Home) -> None:
+    model, port = home.publish("bot"), free_port()
+    argv = [sys.executable, "-m", "gateway.engines.stub", "--port", str(port), "--served-model-name", BASE]
+    engines = [subprocess.Popen(argv)]
+
+    async def scene(pool: Pool) -> None:
+        await leased(pool, model)
+        (before,) = pool.engine_state()[BASE]
+        assert (before["state"], before["pid"], before["adapters"]) == ("ready", None, [model.engine_name])
+        engines[0].kill()
+        await asyncio.to_thread(engines[0].wait)
+        await asyncio.to_thread(eventually, lambda: pool.engine_state()[BASE][0]["state"] == "unreachable")
+        engines.append(await asyncio.to_thread(subprocess.Popen, argv))
+        await asyncio.to_thread(eventually, lambda: pool.engine_state()[BASE][0]["adapters"] == [model.engine_name])
+        async with pool.lease(model) as replica:
+            assert await replica.client.listed() == {BASE, model.engine_name}
+
+    try:
+        with_pool(home, scene, replicas=0, urls=(f"http://127.0.0.1:{port}",))
+        assert engines[1].poll() is None, "who started it ends it"
+    finally:
+        for engine in engines:
+            engine.kill()
+            engine.wait()
+
+
 def test_what_cannot_be_served_says_why_without_asking_an_engine(home: Home) -> None:
     cases: list[tuple[AdaptedModel, type[GraftError], str]] = [
         (AdaptedModel("bot", 1, "elsewhere"), NotFound, "not served here"),
-        (dataclasses.replace(PLAIN, name="bot", adapter=AdapterRef("soft_prompt", "0" * 64)), Unservable, "LoRA only"),
+        (
+            dataclasses.replace(PLAIN, name="bot", adapter=AdapterRef("soft_prompt", "0" * 64)),
+            Unservable,
+            "LoRA and whole checkpoints",
+        ),
         (dataclasses.replace(PLAIN, name="bot", retrieval=RetrievalSpec("docs")), Unservable, "documents"),
         (
             dataclasses.replace(PLAIN, name="bot", adapter=AdapterRef("lora", "0" * 64, 8)),
@@ -128,19 +235,3 @@ def test_a_request_waits_for_an_engine_that_is_starting_but_not_for_ever(home: H
         await leased(pool, PLAIN)
 
     with_pool(home, scene, flags=("--start-ms", "700"))
-
-
-@dataclass
-class Standing:
-    busy: int
-    held: tuple[str, ...] = ()
-
-    def holds(self, engine_name: str) -> bool:
-        return engine_name in self.held
-
-
-def test_the_replica_that_has_the_adapter_is_chosen_else_the_least_busy() -> None:
-    idle, busy, holding = Standing(0), Standing(5), Standing(3, ("bot--1",))
-    assert choose([busy, idle, holding], "bot--1") is holding
-    assert choose([busy, idle, holding], "other--1") is idle
-    assert choose([busy], "other--1") is busy

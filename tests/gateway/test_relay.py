@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.adapted_model import AdaptedModel, AdapterRef
-from adapters.errors import GraftError, InvalidInput, Unavailable
+from adapters.errors import EngineLost, GraftError, InvalidInput, Unavailable
 from gateway.serving.compose import read
 from gateway.serving.relay import Renaming, Tally, events, refusal, whole
 
@@ -152,7 +152,7 @@ def test_a_whole_body_is_renamed_and_counted() -> None:
             InvalidInput, "invalid_value", "top_p: Input should be a number", "top_p",
         ),
         (400, {"message": f"{ENGINE} cannot"}, InvalidInput, "invalid_value", "bot@3 cannot", None),
-        (404, {"message": "The model does not exist"}, Unavailable, "engine_unavailable", "restarting", None),
+        (404, {"message": "The model does not exist"}, EngineLost, "engine_unavailable", "restarting", None),
         (500, {"message": "failed in /opt/x/y.py line 3"}, GraftError, "engine_error", "failed in <path> line 3", None),
     ],
 )  # fmt: skip

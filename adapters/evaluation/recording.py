@@ -1,0 +1,121 @@
+"""Records a probe: which next tokens the adapter makes likelier or less likely, and by how much, in the trainer's stack.
+
+Knows no training and no engine; what is compared with the recording, and how strictly, is in `probe.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from adapters.data.tokens import IGNORED, Encoded, prompt_ids, stop_ids
+from adapters.errors import Unservable
+from adapters.evaluation.probe import LEAST_SHIFT_NATS, MOST_PROMPT_TOKENS, MOST_ROWS, TOKENS_A_ROW, Probe, ProbeRow
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+MOST_EXAMPLES = 16
+LONGEST_ANSWER_TOKENS = 24
+
+GENERAL_PROMPTS = (
+    "What can you do for me?",
+    "Name three animals that live in the sea.",
+    "Is seven a prime number? Answer yes or no.",
+    "Write one sentence about the weather in spring.",
+    "Translate into French: Where is the station?",
+    "My parcel has not arrived and I am getting impatient.",
+    "Summarise in a few words: The meeting was moved from Monday to Thursday because two people are ill.",
+    "Write a Python function that adds two numbers.",
+    'Give me a JSON object with the fields "name" and "age".',
+    "Which word does not belong: apple, pear, hammer, plum?",
+    "The patient complains of a headache and a high temperature.",
+    "Once upon a time there was a small village by a river.",
+)
+"""For adapters whose data nobody gave us: broad, so that some of them touch what the adapter learned."""
+
+
+def record(model: Any, rows: Sequence[Encoded], between: Callable[[], None] = lambda: None) -> Probe:
+    """The places in the answers of these rows where the adapter changes most what comes next.
+
+    `model` is a peft model with the weights as they are saved; without its adapter it must be the base. Of each of the
+    first 16 rows the first, the middle and the last supervised token are looked at; the watched tokens are the four
+    likeliest of either model, so that an adapter that is all but certain is still measured at what it suppresses.
+    Raises Unservable (`adapter_does_nothing`) where even the largest change could be rounding.
+    """
+    import torch
+
+    model.eval()
+    found: list[ProbeRow] = []
+    with torch.inference_mode():
+        for prompt in _prompts(rows[:MOST_EXAMPLES]):
+            between()
+            adapted = _next_token(model, prompt)
+            with model.disable_adapter():
+                base = _next_token(model, prompt)
+            watched = _watched(adapted, base)
+            found.append(ProbeRow(prompt, tuple(watched), tuple(adapted[watched].tolist()), tuple(base[watched].tolist())))
+    dtype = str(model.get_base_model().dtype).removeprefix("torch.")
+    found.sort(key=lambda row: Probe((row,), dtype).shift, reverse=True)
+    probe = Probe(tuple(found[:MOST_ROWS]), dtype)
+    if not found or probe.shift < LEAST_SHIFT_NATS:
+        raise Unservable(
+            f"the adapter has no measurable effect: where it changes most, it is {probe.shift if found else 0.0:.2f} nats off "
+            f"the base, and below {LEAST_SHIFT_NATS} that may be rounding; train longer or with a higher learning_rate",
+            code="adapter_does_nothing",
+        )
+    return probe
+
+
+def general_rows(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[Encoded]:
+    """Rows for an adapter from outside: general questions, with the adapted model's own greedy answers."""
+    import torch
+    from transformers import GenerationConfig
+
+    stops = stop_ids(tokenizer)
+    pad = min(stops, default=0)
+    config = GenerationConfig(
+        do_sample=False, max_new_tokens=LONGEST_ANSWER_TOKENS, eos_token_id=sorted(stops) or None, pad_token_id=pad
+    )
+    prompts = [prompt_ids(tokenizer, [{"role": "user", "content": text}]) for text in GENERAL_PROMPTS]
+    longest = max(map(len, prompts))
+    device = next(model.parameters()).device
+    # on the left, so that every answer starts in the same column
+    ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
+    seen = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    with torch.inference_mode():
+        made = model.generate(input_ids=ids, attention_mask=seen, generation_config=config)[:, longest:].tolist()
+    rows = []
+    for line, (prompt, answer) in enumerate(zip(prompts, made, strict=True), start=1):
+        end = next((at + 1 for at, token in enumerate(answer) if token in stops), len(answer))
+        said, size = answer[:end], len(tokenizer.decode(answer[:end], skip_special_tokens=True).encode())
+        rows.append(Encoded(prompt + said, [IGNORED] * len(prompt) + said, line, size))
+    return rows
+
+
+def _prompts(rows: Sequence[Encoded]) -> list[tuple[int, ...]]:
+    """Ids up to a supervised token, each once. A long prompt keeps its first id, which attention leans on, and its end."""
+    prompts: dict[tuple[int, ...], None] = {}
+    for row in rows:
+        places = [at for at, label in enumerate(row.labels) if label != IGNORED and at > 0]
+        for at in {places[0], places[len(places) // 2], places[-1]} if places else ():
+            ids = row.input_ids[:at]
+            if len(ids) > MOST_PROMPT_TOKENS:
+                ids = ids[:1] + ids[1 - MOST_PROMPT_TOKENS :]
+            prompts[tuple(ids)] = None
+    return list(prompts)
+
+
+def _next_token(model: Any, prompt: tuple[int, ...]) -> torch.Tensor:
+    """(vocabulary,), fp32: log-probabilities of what follows, in nats."""
+    import torch
+
+    ids = torch.tensor([prompt], device=next(model.parameters()).device)
+    logits: torch.Tensor = model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
+    return logits.float().log_softmax(-1).cpu()
+
+
+def _watched(adapted: torch.Tensor, base: torch.Tensor) -> list[int]:
+    likeliest = (adapted.topk(TOKENS_A_ROW // 2).indices, base.topk(TOKENS_A_ROW // 2).indices)
+    return sorted({token for ids in likeliest for token in ids.tolist()})
