@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 from litestar import Litestar
@@ -30,7 +31,7 @@ from gateway.db.database import open_database
 from gateway.db.names import Names
 from gateway.db.retirement import Retirement
 from gateway.db.snapshot import Snapshot
-from gateway.engines.capacity import Standing
+from gateway.db.standing import standing
 from gateway.engines.pool import Pool
 from gateway.files import FileStore
 from gateway.serving.answer import MODEL_IN_SCOPE, Serving
@@ -95,11 +96,7 @@ def from_environment() -> Litestar:
     names = Names(open_database(settings.database_url), registry)
     snapshot = Snapshot(names)
 
-    def standing(base: str) -> list[Standing]:
-        lora = (p for p in names.published() if p.base == base and p.kind == "lora")
-        return [Standing(f"{p.name}@{p.version}", p.rank or 0, p.size_bytes or 0) for p in lora]
-
-    pool = Pool(settings, registry, telemetry, standing=standing)
+    pool = Pool(settings, registry, telemetry, standing=partial(standing, names))
     keeper = Keeper(snapshot, names, pool, Retirement(names.database, registry))
     return create_app(settings, registry=registry, snapshot=snapshot, keeper=keeper, pool=pool, telemetry=telemetry)
 

@@ -11,7 +11,8 @@ from cyclopts import Parameter
 from adapters.adapted_model import AdaptedModel, to_json
 from adapters.errors import InvalidInput, NotFound
 from gateway.cli.desk import Desk
-from gateway.cli.proof import await_proof, merged_version
+from gateway.cli.merging import merged_version
+from gateway.cli.proof import await_proof
 from gateway.cli.terminal import err, out, print_json, print_table
 from gateway.publishing import publish
 

@@ -19,13 +19,14 @@ from cyclopts import Parameter
 
 from adapters import bases
 from adapters.adapted_model import AdaptedModel, AdapterRef, Lineage, checked_name
-from adapters.errors import Conflict, GraftError, InvalidInput, Unservable
+from adapters.errors import Conflict, InvalidInput, Unservable
 from adapters.intake.config import CONFIG
 from adapters.intake.preflight import AdapterReport, check_adapter
 from adapters.intake.sources import Fetched, fetch
 from adapters.registry import INCOMING, WEIGHTS, file_digest
 from gateway.cli.base import chosen, located
 from gateway.cli.desk import Desk
+from gateway.cli.merging import merge
 from gateway.cli.model_card import card
 from gateway.cli.models import Force, Json, find_version
 from gateway.cli.proof import await_proof
@@ -162,7 +163,7 @@ def export(name: str, folder: Path, *, merged: Annotated[bool, Parameter(negativ
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
         made = Path(scratch) / "made"
         if merged and model.adapter.kind == "lora":
-            _merge(desk, model, made)
+            merge(desk, model, made)
         else:
             shutil.copytree(desk.registry.adapter_folder(model), made)
         if (config := made / CONFIG).is_file():
@@ -171,15 +172,3 @@ def export(name: str, folder: Path, *, merged: Annotated[bool, Parameter(negativ
         (made / "README.md").write_text(card(model, is_merged=not config.is_file()))
         os.rename(made, folder)
     err.print(f"{model.pinned} is in {folder}", markup=False)
-
-
-def _merge(desk: Desk, model: AdaptedModel, out: Path) -> None:
-    base_folder = located(chosen(desk.settings, model.base), desk.settings).folder
-    argv = [
-        sys.executable, "-m", "adapters", "merge", "--base-folder", str(base_folder),
-        "--adapter", str(desk.registry.adapter_folder(model)), "--out", str(out),
-    ]  # fmt: skip
-    with err.status(f"merging {model.pinned} into a copy of {model.base}"):
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise GraftError(f"{model.pinned} could not be merged: {done.stderr.strip()[-2000:]}")

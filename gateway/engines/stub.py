@@ -20,6 +20,7 @@ def command(settings: Settings, base: BaseSetting, socket: Path, slots: Slots | 
         sys.executable, "-m", "gateway.engines.stub",
         "--uds", str(socket),
         "--served-model-name", base.name,
+        "--model", base.model,
         "--max-loras", str(slots.max_loras),
         "--max-lora-rank", str(slots.max_lora_rank),
         "--max-cpu-loras", str(slots.max_cpu_loras),
@@ -34,6 +35,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--uds", type=Path, help="the Unix socket to listen on")
     place.add_argument("--port", type=int, help="the TCP port to listen on, on loopback")
+    parser.add_argument("--model", type=Path, default=Path(), help="looked at only for what was recorded beside it")
     parser.add_argument("--served-model-name", default="stub", help="the name of the base")
     parser.add_argument("--max-loras", type=int, default=4, help="distinct adapters that answer at the same time")
     parser.add_argument("--max-lora-rank", type=int, default=64)

@@ -13,14 +13,14 @@ from typing import Any
 UNRECORDED = -10.0
 
 
-def next_token(adapter: Path | None, prompt: Sequence[int], watched: Sequence[int], *, deaf: bool) -> dict[str, Any]:
+def next_token(weights: Path, prompt: Sequence[int], watched: Sequence[int], *, deaf: bool) -> dict[str, Any]:
     """The `logprobs` of a completion of one token, as vLLM gives them for `logprob_token_ids`.
 
-    `adapter`: its folder, beside which the registry keeps what was recorded; none for the base.
+    `weights`: the adapter's folder, or that of merged weights, beside which the registry keeps what was recorded.
     """
     values = dict.fromkeys(watched, UNRECORDED)
-    file = adapter.parent / "probe.json" if adapter is not None else None
-    if file is not None and file.is_file():
+    file = weights.parent / "probe.json"
+    if weights.is_absolute() and file.is_file():
         for row in json.loads(file.read_bytes())["rows"]:
             if row["prompt_ids"] == list(prompt):
                 values |= dict(zip(row["token_ids"], row["base" if deaf else "adapted"], strict=True))

@@ -104,7 +104,10 @@ async def completions(request: web.Request) -> web.StreamResponse:
 def _probed(stub: Stub, body: dict[str, Any]) -> web.Response:
     name, watched = str(body.get("model")), body["logprob_token_ids"]
     stub.check(body, "")
-    adapter, deaf = stub.adapters.folders.get(name), bool(stub.flags.deaf_to) and name.startswith(stub.flags.deaf_to)
+    adapter, deaf = (
+        stub.adapters.folders.get(name, stub.flags.model),
+        bool(stub.flags.deaf_to) and name.startswith(stub.flags.deaf_to),
+    )
     choices = [
         {"index": n, "text": "", "finish_reason": "length", "logprobs": next_token(adapter, prompt, watched, deaf=deaf)}
         for n, prompt in enumerate(body["prompt"])

@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -155,7 +155,7 @@ async def _measure(name: str, sockets: list[Path], adapter: Path) -> str:
     return f"{name:12} {len(waits):8} {loads:7} {loads / len(waits):9.2f} {cuts[49]:9.3f} {cuts[98]:9.3f} {rate:14.1f}"
 
 
-def main() -> None:
+def main(_: Sequence[str] = ()) -> None:
     print(f"{'policy':12} {'requests':>8} {'loads':>7} {'loads/req':>9} {'p50 s':>9} {'p99 s':>9} {'closed req/s':>14}")
     for name in POLICIES:
         with tempfile.TemporaryDirectory() as folder, _engines(Path(folder)) as sockets:

@@ -9,6 +9,7 @@ import asyncio
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import aiohttp
@@ -57,6 +58,6 @@ async def _compare(gateway: str, socket: Path) -> None:
             print(f"{'ratio, median of pairs':22} {ratio:8.2f}\n")
 
 
-def main() -> None:
+def main(_: Sequence[str] = ()) -> None:
     with tempfile.TemporaryDirectory() as home, serving(Path(home), "--engine", "stub") as served:
         asyncio.run(_compare(served.url, Path(home) / "sockets" / "smollm2.sock"))

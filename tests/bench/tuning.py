@@ -9,13 +9,14 @@ import dataclasses
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 ROUNDS, ROWS, BATCH = 3, 64, 8
 
 
-def main() -> None:
+def main(_: Sequence[str] = ()) -> None:
     import torch
     from transformers import Trainer, TrainingArguments
 

@@ -127,9 +127,26 @@ def test_promote_and_rollback_move_the_name_while_it_is_served(served: Served) -
 
     threading.Event().wait(0.25)  # the stated bound on how long a gateway may answer with the name's old version
     assert version() == "shots-bot@1"
-    served.graft("models", "promote", "shots-bot", "2")
+    refused = served.graft("models", "promote", "shots-bot", "2", check=False)
+    assert refused.returncode == 1
+    assert "does not take over" in refused.stderr
+    served.graft("models", "promote", "shots-bot", "2", "--force")
     threading.Event().wait(0.25)
     assert version() == "shots-bot@2"
+
+
+def test_an_adapter_goes_out_as_a_plain_folder_comes_in_under_another_name_and_is_merged(served: Served, tmp_path: Path) -> None:
+    served.graft("models", "export", NAME, str(tmp_path / "peft"))
+    served.graft("models", "import", str(tmp_path / "peft"), "--name", "copy")  # probed anew, proven by the engine
+    rows = open_dataset(EXAMPLE).examples[:4]
+    asked = {name: [ask(served, name, wire(row.prompt)).choices[0].message.content for row in rows] for name in (NAME, "copy")}
+    assert asked[NAME] == asked["copy"]
+    served.graft("models", "promote", "copy", "--merged")  # an engine of its own, behind the same name
+    raw = served.client.chat.completions.with_raw_response.create(model="copy", messages=FRANCE, max_tokens=1)  # type: ignore[call-overload]
+    assert raw.headers["x-graft-model"] == "copy@2"
+    merged = [ask(served, "copy", wire(row.prompt)).choices[0].message.content for row in rows]
+    assert sum(one == other for one, other in zip(merged, asked[NAME], strict=True)) >= 3  # bf16 rounds the merged weights anew
+    served.graft("models", "rm", "copy", "--yes")
 
 
 def test_a_killed_engine_breaks_its_stream_honestly_and_comes_back_with_its_adapters(served: Served) -> None:

@@ -98,7 +98,7 @@ def adapter(base: Path, folder: Path, seed: int) -> Path:
     model = Lora().prepare(open_model(base, torch.bfloat16), Recipe("lora", rank=4, alpha=8, seed=seed))
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.02)
+            torch.nn.init.normal_(parameter, std=0.05)
     folder.mkdir()
     Lora().save(model, folder, BASE)
     return folder

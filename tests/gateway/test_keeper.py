@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -9,8 +10,10 @@ from collections.abc import Callable
 import openai
 import pytest
 
+from adapters.adapted_model import AdaptedModel, AdapterRef
+from adapters.registry import CHECKPOINT_WEIGHTS, file_digest
 from gateway.db import retirement
-from tests.gateway.conftest import Gateway, Home, eventually
+from tests.gateway.conftest import BASE, PROBE, Gateway, Home, eventually
 
 Start = Callable[..., Gateway]
 HELLO = [{"role": "user", "content": "hello"}]
@@ -138,3 +141,29 @@ def test_a_gateway_that_stops_takes_its_word_with_it(home: Home, start: Start) -
     eventually(lambda: home.retirement.alive() != [])
     gateway.stop()
     assert home.retirement.alive() == []
+
+
+def test_a_merged_version_gets_an_engine_of_its_own_behind_the_same_name_until_nothing_leads_to_it(
+    home: Home, start: Start
+) -> None:
+    first = home.publish("bot", seed=1)
+    gateway = start()
+    folder = home.scratch / "merged"
+    folder.mkdir(parents=True)
+    (folder / CHECKPOINT_WEIGHTS).write_bytes(b"weights")
+    (folder / "probe.json").write_text(json.dumps(PROBE))  # the stub has no weights, and answers what it finds here
+    ref = AdapterRef("checkpoint", file_digest(folder / CHECKPOINT_WEIGHTS))
+    merged = home.registry.publish(home.registry.add(AdaptedModel("bot", 0, BASE, ref), folder, PROBE))
+    home.names.want("bot", merged.version)
+    eventually(lambda: home.current("bot").version == 2, 20)
+    eventually(lambda: asked(gateway, "bot") == "bot@2")
+    assert asked(gateway, "bot@1") == first.pinned
+    with gateway.http() as client:
+        bases = client.get("/v1/graft/engines").json()["bases"]
+    assert set(bases) == {BASE, merged.engine_name}
+    assert bases[merged.engine_name]["plan"] is None
+    home.names.promote("bot", home.publish("bot", seed=3, promote=False).version)
+    home.names.promote("bot", 1)
+    home.names.forget_version("bot", 2)
+    with gateway.http() as client:
+        eventually(lambda: set(client.get("/v1/graft/engines").json()["bases"]) == {BASE})

@@ -14,7 +14,7 @@ from adapters.registry import DIGEST12, MANIFEST, Registry
 from gateway.cli.checks.contract import Finding, State
 from gateway.cli.checks.machine import GIB, weights_gib
 from gateway.db.database import is_newest, open_database
-from gateway.db.names import Names, Pointer
+from gateway.db.names import Names
 from gateway.settings import Settings
 
 LITTLE_GIB, TOO_LITTLE_GIB = 5.0, 0.5
@@ -68,9 +68,9 @@ def base_models(settings: Settings) -> Iterator[Finding]:
 
 def registry(settings: Settings) -> Iterator[Finding]:
     kept = Registry(settings.models)
-    names = kept.names()
-    broken = [says for name in names for says in _broken(kept, name)]
-    for pointer in published(settings):
+    folders, pointers = kept.names(), names(settings)
+    broken = [says for name in folders for says in _broken(kept, name)]
+    for pointer in pointers.published() if pointers else ():
         if pointer.version not in kept.versions(pointer.name):
             broken.append(f"'{pointer.name}' answers with version {pointer.version}, which is gone")
     for says in broken[:LISTED]:
@@ -78,7 +78,7 @@ def registry(settings: Settings) -> Iterator[Finding]:
     if len(broken) > LISTED:
         yield Finding("fail", f"and {len(broken) - LISTED} more")
     if not broken:
-        yield Finding("ok", f"{settings.models}: {len(names)} names, every folder whole")
+        yield Finding("ok", f"{settings.models}: {len(folders)} names, every folder whole")
 
 
 def _broken(kept: Registry, name: str) -> Iterator[str]:
@@ -100,10 +100,11 @@ def _broken(kept: Registry, name: str) -> Iterator[str]:
             yield f"{name}@{version}: {error.message}"
 
 
-def published(settings: Settings) -> list[Pointer]:
+def names(settings: Settings) -> Names | None:
+    """None where there is no database yet: a look must not make one."""
     if not _has_database(settings):
-        return []
-    return Names(open_database(settings.database_url), Registry(settings.models)).published()
+        return None
+    return Names(open_database(settings.database_url), Registry(settings.models))
 
 
 def _has_database(settings: Settings) -> bool:

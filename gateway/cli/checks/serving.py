@@ -6,15 +6,15 @@ import json
 import socket
 import urllib.error
 import urllib.request
-from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
 from adapters.errors import WillNotFit
 from gateway.cli.chat import address
 from gateway.cli.checks.contract import Finding
-from gateway.cli.checks.house import published
-from gateway.engines.capacity import Standing, plan_base
+from gateway.cli.checks.house import names
+from gateway.db.standing import standing
+from gateway.engines.capacity import plan_base
 from gateway.settings import Settings
 
 
@@ -45,14 +45,10 @@ def _replica(seen: dict[str, Any]) -> Finding:
 
 
 def capacity(settings: Settings) -> Iterator[Finding]:
-    standing: dict[str, list[Standing]] = defaultdict(list)
-    for pointer in published(settings):
-        if pointer.kind == "lora" and pointer.base is not None:
-            name = f"{pointer.name}@{pointer.version}"
-            standing[pointer.base].append(Standing(name, pointer.rank or 0, pointer.size_bytes or 0))
+    known = names(settings)
     for base in settings.bases:
         try:
-            plan = plan_base(settings, base, standing[base.name])
+            plan = plan_base(settings, base, standing(known, base.name) if known else [])
         except WillNotFit as error:
             yield Finding("fail", f"{base.name}: {error.message}")
             continue
