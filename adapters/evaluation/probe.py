@@ -15,8 +15,8 @@ from typing import Any
 
 from adapters.errors import InvalidInput
 
-MOST_ROWS, MOST_PROMPT_TOKENS, TOKENS_A_ROW = 4, 24, 8
-"""An engine on a CPU works about 5 ms on a prompt token with a LoRA of rank 16, so a probe is 96 tokens at most."""
+MOST_ROWS, MOST_PROMPT_TOKENS, TOKENS_A_ROW = 4, 16, 8
+"""An engine on a CPU works about 5 ms on a prompt token with a LoRA of rank 16, so a probe is 64 tokens at most."""
 
 FLOOR_NATS, SHARE_OF_SHIFT = 0.3, 0.05
 """The distance allowed: the larger of the floor and this share of the adapter's shift."""

@@ -17,7 +17,7 @@ from adapters.adapted_model import AdaptedModel
 from adapters.errors import NotFound, Unavailable
 from gateway.db.names import Names, Pointer
 
-FRESH_S = 0.2
+FRESH_S = 0.1
 MODELS_KEPT = 8192
 """Versions whose manifests stay read, the most recently used; a few kilobytes each."""
 

@@ -19,7 +19,7 @@ from adapters.errors import Overloaded
 
 TURN = 16
 """Answers that an adapter may begin before it makes room for one that waits for its slot."""
-PATIENCE = 4
+PATIENCE = 1
 """Slots that may go to longer queues before an adapter that waits for one goes first."""
 ALWAYS_MAY_WAIT = 8
 """Requests of one name that may wait however full the waiting room is, while it is not full altogether."""
@@ -32,8 +32,8 @@ _RATE_OVER = 64
 def rounds(adapters: int, slots: int) -> int:
     """Rounds within which a waiting adapter has a slot, if `adapters` (itself included) at most wait for one at a time.
 
-    At most PATIENCE slots go to adapters that came later, and one to each that came earlier; every slot changes hands at
-    least once a round while anybody waits. A round lasts at most 2 x turn + 1 times the longest answer: `turn` answers
+    At most PATIENCE slots go to adapters that came later, and one to each that came earlier; as many slots as adapters wait,
+    or all, change hands at least once a round. A round lasts at most 2 x turn + 1 times the longest answer: `turn` answers
     begin, each at most two answers after the one before, and the last of them ends. Holds where in_flight > slots.
     """
     return math.ceil((PATIENCE + adapters) / slots)
@@ -42,7 +42,7 @@ def rounds(adapters: int, slots: int) -> int:
 class _Line:
     """One name: what it runs, what it holds, who waits."""
 
-    __slots__ = ("begun", "name", "needs_slot", "order", "passed_before", "running", "waiting")
+    __slots__ = ("begun", "makes_room", "name", "needs_slot", "order", "passed_before", "running", "waiting")
 
     def __init__(self, name: str, needs_slot: bool) -> None:
         self.name, self.needs_slot = name, needs_slot
@@ -51,6 +51,8 @@ class _Line:
         self.running = 0
         self.begun = 0
         """Answers begun since it got its slot."""
+        self.makes_room = False
+        """It begins no more, so that its slot comes free for one that waits."""
         self.order = 0
         """When it was last given something: of two that run equally many, the one given less lately goes first."""
         self.passed_before = 0
@@ -62,9 +64,10 @@ class Admission:
 
     Places (`in_flight`) go to the name that has the fewest answers under way: max-min fairness, so that no adapter blocks
     the base and the base blocks none. Slots go to the longest queue, except that an adapter passed over PATIENCE times
-    goes first. While anybody waits for a slot, an adapter that has begun `turn` answers begins no more, ends those it has,
-    and goes back to the end. So the first in an adapter's queue waits at most `rounds(...)` rounds for a slot, and then
-    two longest answers for a place; one further back needs another slot for every `turn` before it.
+    goes first. While adapters wait for a slot, as many of those that have begun `turn` answers begin no more, end those
+    they have (the ones soonest done first), and go back to the end. So the first in an adapter's queue waits at most
+    `rounds(...)` rounds for a slot, and then two longest answers for a place; one further back needs another slot for every
+    `turn` before it.
     """
 
     def __init__(
@@ -176,19 +179,29 @@ class Admission:
 
     def _go_on(self) -> None:
         """Passes slots and places on as far as they go. Costs the number of slots, not of those who wait."""
+        self._make_room()
         self._pass_slots_on()
         while self.total_running < self.in_flight:
             line = min(self._admissible(), key=lambda line: (line.running, line.order), default=None)
             if line is None:
                 return
             self._admit(line)
+            self._make_room()  # its turn may be over with this one
+
+    def _make_room(self) -> None:
+        """Lets as many adapters make room as wait for some: more would only run empty."""
+        closing = [line for line in self._holders.values() if line.makes_room]
+        for line in closing[len(self._awaiting) :]:
+            line.makes_room = False
+        missing = len(self._awaiting) - len(closing)
+        if missing > 0:
+            over = [line for line in self._holders.values() if line.begun >= self.turn and not line.makes_room]
+            for line in sorted(over, key=lambda line: line.running)[:missing]:
+                line.makes_room = True
 
     def _admissible(self) -> list[_Line]:
-        holding = [line for line in self._holders.values() if line.waiting and not self._makes_room(line)]
+        holding = [line for line in self._holders.values() if line.waiting and not line.makes_room]
         return holding + [line for line in self._slotless.values() if line.waiting]
-
-    def _makes_room(self, line: _Line) -> bool:
-        return line.begun >= self.turn and bool(self._awaiting)
 
     def _admit(self, line: _Line) -> None:
         call, _ = line.waiting.popitem(last=False)
@@ -203,7 +216,7 @@ class Admission:
         call.set_result(None)
 
     def _pass_slots_on(self) -> None:
-        leaving = [line for line in self._holders.values() if not line.running and (not line.waiting or self._makes_room(line))]
+        leaving = [line for line in self._holders.values() if not line.running and (not line.waiting or line.makes_room)]
         for line in leaving:
             del self._holders[line.name]
         self._grant_slots()
@@ -219,7 +232,7 @@ class Admission:
             del self._awaiting[line.name]
             self._holders[line.name] = line
             self._granted += 1
-            line.begun, line.order = 0, next(self._given)
+            line.begun, line.makes_room, line.order = 0, False, next(self._given)
 
     def _next_for_slot(self) -> _Line:
         oldest = next(iter(self._awaiting.values()))

@@ -135,7 +135,7 @@ def test_promote_and_rollback_move_the_name_while_it_is_served(served: Served) -
     assert version() == "shots-bot@2"
 
 
-def test_an_adapter_goes_out_as_a_plain_folder_comes_in_under_another_name_and_is_merged(served: Served, tmp_path: Path) -> None:
+def test_an_adapter_goes_out_as_a_plain_folder_comes_in_again_and_is_merged(served: Served, tmp_path: Path) -> None:
     served.graft("models", "export", NAME, str(tmp_path / "peft"))
     served.graft("models", "import", str(tmp_path / "peft"), "--name", "copy")  # probed anew, proven by the engine
     rows = open_dataset(EXAMPLE).examples[:4]
