@@ -49,13 +49,14 @@ def record(model: Any, rows: Sequence[Encoded], between: Callable[[], None] = la
     model.eval()
     found: list[ProbeRow] = []
     with torch.inference_mode():
-        for prompt in _prompts(rows[:MOST_EXAMPLES]):
+        for prompts in _alike(_prompts(rows[:MOST_EXAMPLES])):
             between()
-            adapted = _next_token(model, prompt)
+            with_adapter = _next_tokens(model, prompts)
             with model.disable_adapter():
-                base = _next_token(model, prompt)
-            watched = _watched(adapted, base)
-            found.append(ProbeRow(prompt, tuple(watched), tuple(adapted[watched].tolist()), tuple(base[watched].tolist())))
+                without = _next_tokens(model, prompts)
+            for prompt, adapted, base in zip(prompts, with_adapter, without, strict=True):
+                watched = _watched(adapted, base)
+                found.append(ProbeRow(prompt, tuple(watched), tuple(adapted[watched].tolist()), tuple(base[watched].tolist())))
     dtype = str(model.get_base_model().dtype).removeprefix("torch.")
     found.sort(key=lambda row: Probe((row,), dtype).shift, reverse=True)
     probe = Probe(tuple(found[:MOST_ROWS]), dtype)
@@ -107,12 +108,20 @@ def _prompts(rows: Sequence[Encoded]) -> list[tuple[int, ...]]:
     return list(prompts)
 
 
-def _next_token(model: Any, prompt: tuple[int, ...]) -> torch.Tensor:
-    """(vocabulary,), fp32: log-probabilities of what follows, in nats."""
+def _alike(prompts: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    """Batches of prompts of one length each: nothing is padded, so nothing but the batch's size differs from one alone."""
+    batches: dict[int, list[tuple[int, ...]]] = {}
+    for prompt in prompts:
+        batches.setdefault(len(prompt), []).append(prompt)
+    return list(batches.values())
+
+
+def _next_tokens(model: Any, prompts: list[tuple[int, ...]]) -> torch.Tensor:
+    """(prompts, vocabulary), fp32: log-probabilities of what follows each, in nats. The prompts are of one length."""
     import torch
 
-    ids = torch.tensor([prompt], device=next(model.parameters()).device)
-    logits: torch.Tensor = model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1]
+    ids = torch.tensor(prompts, device=next(model.parameters()).device)
+    logits: torch.Tensor = model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1]
     return logits.float().log_softmax(-1).cpu()
 
 

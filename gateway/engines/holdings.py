@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -122,11 +122,12 @@ class Holdings:
             if name in listed:  # an engine elsewhere, which was not started anew after all; its proof still counts
                 self._held[name] = cargo
         for name in order([name for name in self._before if name not in self._held])[: self._room]:
-            await self.bring(self._before[name])
+            with suppress(Unservable):  # remembered, and told to whoever asks for it; the others come back all the same
+                await self.bring(self._before[name])
         self._before.clear()
 
-    async def doubt(self, engine_name: str) -> None:
-        """A request found the adapter missing: what the engine no longer lists is not held any more."""
+    async def drop_unlisted(self) -> None:
+        """What the engine no longer lists is not held any more, and loaded again for the next who wants it."""
         listed = await self._client.listed()
         for name in [name for name in self._held if name not in listed]:
             del self._held[name]

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
 import aiohttp
 
+from adapters.errors import EngineLost, Unavailable
 from gateway.engines.admission import Admission
 from gateway.engines.client import EngineClient
 from gateway.engines.contract import Engine, Slots
@@ -89,19 +90,27 @@ class Replica:
             self.holdings.raise_failure(engine_name)
             async with self.admission.admitted(engine_name, needs_slot=needs_slot):
                 if cargo is not None:
-                    if cargo.is_adapter:
-                        await self.holdings.bring(cargo)
-                    await self.holdings.prove(cargo)
+                    await self._bring(cargo)
                 yield
+
+    async def _bring(self, cargo: Cargo) -> None:
+        try:
+            if cargo.is_adapter:
+                await self.holdings.bring(cargo)
+            await self.holdings.prove(cargo)
+        except EngineLost:
+            await self.engine.suspect()
+            raise
 
     def open(self, path: str, body: bytes) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         return self.client.open(path, body)
 
-    async def lost(self, engine_name: str) -> None:
-        """A request was lost here: looks whether the engine is still well, and still has the adapter."""
+    async def lost(self) -> None:
+        """A request was lost here: looks whether the engine is still well, and what it still has."""
         await self.engine.suspect()
         if self.is_ready:
-            await self.holdings.doubt(engine_name)
+            with suppress(EngineLost):
+                await self.holdings.drop_unlisted()
 
     def state(self) -> dict[str, Any]:
         engine = self.engine
@@ -134,7 +143,8 @@ class Replica:
 
     async def _reconcile(self) -> None:
         generation = self.engine.generation
-        await self.holdings.reconcile(self._hottest_first)
-        while generation == self.engine.generation and self.is_ready:
-            await asyncio.sleep(AUDIT_S)  # somebody may unload an adapter of an engine that is not ours alone
-            await self.holdings.doubt("")
+        with suppress(Unavailable):  # it is gone again; this begins anew when it answers
+            await self.holdings.reconcile(self._hottest_first)
+            while generation == self.engine.generation and self.is_ready:
+                await asyncio.sleep(AUDIT_S)  # somebody may unload an adapter of an engine that is not ours alone
+                await self.holdings.drop_unlisted()

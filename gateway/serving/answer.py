@@ -72,17 +72,19 @@ class Answer:
 
     async def _ask_twice(self, ask: Ask, model: AdaptedModel, body: bytes, send: Send) -> None:
         lost: Replica | None = None
-        while True:
-            async with self._serving.pool.lease(model, avoid=lost) as replica:
-                try:
-                    async with replica.open(self._route, body) as upstream:
-                        return await self._relay(ask, model, upstream, send)
-                except EngineLost:
-                    if self._started or lost is not None:
-                        raise
-                    lost = replica
+        for is_last in (False, True):
+            replica: Replica | None = None
+            try:
+                async with self._serving.pool.lease(model, avoid=lost) as replica, replica.open(self._route, body) as upstream:
+                    await self._relay(ask, model, upstream, send)
+                    return
+            except EngineLost:
+                if self._started or is_last:
+                    raise
             self._telemetry.retries.labels(model.name).inc()
-            await lost.lost(model.engine_name)
+            lost = replica
+            if replica is not None:  # else it was lost while the adapter was brought, and has been looked at
+                await replica.lost()
 
     async def _relay(self, ask: Ask, model: AdaptedModel, upstream: aiohttp.ClientResponse, send: Send) -> None:
         renaming, tally = Renaming(ask, model), self._tally

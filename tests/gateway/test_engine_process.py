@@ -69,6 +69,24 @@ def test_openais_client_raises_when_the_engine_dies_mid_stream(start: Callable[.
         list(stream)
 
 
+def test_a_question_whose_engine_dies_while_its_adapter_is_loaded_is_asked_once_more(
+    home: Home, start: Callable[..., Gateway]
+) -> None:
+    home.publish("bot")
+    gateway = start("--load-ms", "1500")
+
+    async def ask() -> str:
+        async with gateway.async_openai() as client:
+            asking = asyncio.create_task(client.chat.completions.with_raw_response.create(model="bot", messages=HI))
+            await asyncio.to_thread(eventually, lambda: gateway.metric('graft_inflight{model="bot"}') == 1)
+            await asyncio.sleep(0.3)  # within the load, which nothing outside can see
+            os.kill(gateway.engine_pid, signal.SIGKILL)
+            return str((await asking).headers["x-graft-model"])
+
+    assert asyncio.run(ask()) == "bot@1"
+    assert gateway.metric('graft_retries_total{model="bot"}') == 1
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_question_whose_engine_dies_before_the_first_byte_is_asked_once_more(
     home: Home, start: Callable[..., Gateway], stream: bool

@@ -147,7 +147,7 @@ def test_an_adapter_somebody_else_unloaded_is_loaded_again_for_the_next_question
     async def scene(pool: Pool) -> None:
         async with pool.lease(model) as replica:
             await replica.client.unload(model.engine_name)
-            await replica.lost(model.engine_name)
+            await replica.lost()
             assert not replica.holds(model.engine_name)
         await leased(pool, model)
         assert replica.holds(model.engine_name)
