@@ -196,7 +196,12 @@ class Registry:
         try:
             self._refuse_published(name, digest12)  # a publisher may have come between
         except Conflict:
-            os.rename(doomed, place)
+            try:
+                os.rename(doomed, place)
+            except OSError:  # the very same model was added again in the meantime: that one stays
+                if not (place / MANIFEST).is_file():
+                    raise
+                shutil.rmtree(doomed, ignore_errors=True)
             raise
         shutil.rmtree(doomed, ignore_errors=True)
 
