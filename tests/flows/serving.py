@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(home: Path, *flags: str, **variables: str) -> Iterator[Served]:
     port = free_port()
     environment = {**os.environ, "GRAFT_STORAGE_HOME": str(home), "GRAFT_SERVER_PORT": str(port), **variables}
@@ -87,8 +88,10 @@ def serving(home: Path, *flags: str, **variables: str) -> Iterator[Served]:
 
 
 def children_of(pid: int) -> list[int]:
-    """Every process below this one, nearest first."""
-    below = [int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()]
+    """Every process below this one, nearest first; one that ends meanwhile has none."""
+    below: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        below = [int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()]
     return below + [grandchild for child in below for grandchild in children_of(child)]
 
 
@@ -101,3 +104,12 @@ def command_of(pid: int) -> str:
 
 def processes_matching(words: str, below: int) -> list[int]:
     return [pid for pid in children_of(below) if words in command_of(pid)]
+
+
+def wait_gone(*pids: int) -> None:
+    """Until none of these processes runs (one that was ended and not yet buried counts as gone)."""
+    for pid in pids:
+        words = Path(f"/proc/{pid}/cmdline")
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            while words.read_bytes():
+                threading.Event().wait(0.05)
