@@ -16,7 +16,13 @@ from adapters.errors import InvalidInput
 from adapters.prompts import PromptTemplate, Shot
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._:-]{0,127}")
-ADAPTER_KINDS = ("lora", "soft_prompt", "head", "checkpoint")
+ADAPTER_KINDS = {
+    "lora": "adapter_model.safetensors",
+    "checkpoint": "model.safetensors",
+    "soft_prompt": "soft_prompt.safetensors",
+    "head": "head.safetensors",
+}
+"""What can be clipped onto a base, and the file of its folder that the digest is of."""
 
 
 def checked_name(name: str) -> str:
@@ -104,6 +110,11 @@ class AdaptedModel:
     def engine_name(self) -> str:
         """What the engine calls it: unique to these weights for ever, so no cache can be stale."""
         return self.base if self.adapter is None else f"{self.name}--{self.adapter.digest[:12]}"
+
+    @property
+    def asked_as(self) -> str:
+        """The name an engine is asked under: a soft prompt comes with each question, and it is the base that answers."""
+        return self.base if self.adapter is not None and self.adapter.kind == "soft_prompt" else self.engine_name
 
     @property
     def pinned(self) -> str:

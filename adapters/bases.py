@@ -177,7 +177,34 @@ def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def open_model(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+def open_model(folder: Path, dtype: torch.dtype, *, bits: int = 16) -> PreTrainedModel:
+    """With 4 bits the linear layers are held in NF4, twice quantised, and computed in `dtype` (Dettmers et al., 2023,
+    arXiv 2305.14314); raises InvalidInput where bitsandbytes is not installed."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True, attn_implementation="sdpa")
+    more: dict[str, Any] = {}
+    if bits == 4:
+        more = {"quantization_config": _four_bits(dtype), "device_map": {"": _current_device()}}
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True, attn_implementation="sdpa", **more)
+
+
+def _four_bits(dtype: torch.dtype) -> Any:
+    import importlib.util
+
+    from transformers import BitsAndBytesConfig
+
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InvalidInput(
+            "qlora needs bitsandbytes, which is not installed here (pip install bitsandbytes); lora needs no more than the "
+            "base in 16 bits",
+            param="method",
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def _current_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -13,6 +13,9 @@ from typing import Any
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 
+DOCUMENT = "document"
+"""The role of the one message of a row that is plain text; no caller can send it."""
+
 WireMessage = dict[str, Any]
 """A message as the OpenAI wire has it; only `role` and `content` are read here, all else is passed on."""
 
@@ -21,9 +24,14 @@ WireMessage = dict[str, Any]
 class Message:
     role: str
     content: str
+    """May be empty where an assistant calls tools instead."""
+    tool_calls: tuple[WireMessage, ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
 
     def wire(self) -> WireMessage:
-        return {"role": self.role, "content": self.content}
+        more = {"tool_calls": list(self.tool_calls), "tool_call_id": self.tool_call_id, "name": self.name}
+        return {"role": self.role, "content": self.content} | {field: value for field, value in more.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,15 @@ class Example:
     """Where it stood in its file, counted from 1."""
     supervised: tuple[int, ...]
     """Indexes of the assistant messages that the loss is taken on."""
+    tools: tuple[WireMessage, ...] = ()
+    """What the assistant may call."""
+    rejected: str | None = None
+    """The answer that is not wanted, where the row is a preference."""
+
+    @property
+    def is_document(self) -> bool:
+        """Text that answers nothing."""
+        return self.messages[0].role == DOCUMENT
 
     @property
     def prompt(self) -> tuple[Message, ...]:
@@ -42,7 +59,9 @@ class Example:
 
     @property
     def answer(self) -> str:
-        return self.messages[-1].content
+        """The last message's text; of a message that only calls tools, the calls as JSON."""
+        last = self.messages[-1]
+        return last.content or json.dumps([call.get("function") for call in last.tool_calls], sort_keys=True)
 
     @property
     def question(self) -> str:
@@ -51,8 +70,9 @@ class Example:
 
     @property
     def prompt_key(self) -> str:
-        """Equal for two rows that ask the same thing, spacing and letter case aside."""
-        said = [(message.role, " ".join(message.content.lower().split())) for message in self.prompt]
+        """Equal for two rows that ask the same thing, spacing and letter case aside; for two documents, that say it."""
+        asked = self.messages if self.is_document else self.prompt
+        said = [(message.role, " ".join(message.content.lower().split())) for message in asked]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 

@@ -53,14 +53,15 @@ class DataError(InvalidInput):
 
 
 class DataErrors(DataError):
-    """Everything wrong with one file, so that it can be mended in one go. `findings` has at least two members."""
+    """Everything wrong with one file, so that it can be mended in one go. `total` counts also what is not listed."""
 
-    def __init__(self, findings: Sequence[DataError], *, path: str, cut: bool = False) -> None:
+    def __init__(self, findings: Sequence[DataError], *, path: str, total: int | None = None) -> None:
         self.findings = tuple(findings)
+        self.total = len(self.findings) if total is None else total
         first = self.findings[0]
-        count = f"{len(self.findings)} or more" if cut else f"{len(self.findings)}"
+        shown = f", the first {len(self.findings)}" if self.total > len(self.findings) else ""
         listed = "\n".join(f"  {finding.message}" for finding in self.findings)
-        super().__init__(f"{count} things are wrong:\n{listed}", path=path)
+        super().__init__(f"{self.total:,} things are wrong{shown}:\n{listed}", path=path)
         self.line, self.field, self.param = first.line, first.field, first.param
 
 

@@ -27,13 +27,13 @@ from pathlib import Path
 from typing import Any
 
 from adapters import folders
-from adapters.adapted_model import AdaptedModel, AdapterRef, checked_name, from_json, to_json
+from adapters.adapted_model import ADAPTER_KINDS, AdaptedModel, AdapterRef, checked_name, from_json, to_json
 from adapters.errors import Conflict, InvalidInput, NotFound
 
 MANIFEST = "adapted_model.json"
 ADAPTER_FILES = "adapter"
 PROBE = "probe.json"
-WEIGHTS, CHECKPOINT_WEIGHTS = "adapter_model.safetensors", "model.safetensors"
+WEIGHTS, CHECKPOINT_WEIGHTS = ADAPTER_KINDS["lora"], ADAPTER_KINDS["checkpoint"]
 INCOMING = ".incoming-"
 FORCED, RETIRED = ".forced", ".retired"
 DIGEST12 = re.compile(r"[0-9a-f]{12}")
@@ -255,7 +255,7 @@ def _take_number(note: Path, versions: Path) -> int:
 
 
 def _check_digest(files: Path, adapter: AdapterRef, source: Path) -> None:
-    weights = CHECKPOINT_WEIGHTS if adapter.kind == "checkpoint" else WEIGHTS
+    weights = ADAPTER_KINDS[adapter.kind]
     if not (files / weights).is_file():
         raise InvalidInput(f"{source} has no {weights}, so it is no {adapter.kind}", param="adapter")
     found = file_digest(files / weights)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -65,6 +66,14 @@ def tiny_llama(folder: Path, *, seed: int = 0) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def ground(base: Path, recipe: Any, *, name: str = "tiny") -> Any:
+    """What a method stands on when it tunes a model of this folder without a run around it."""
+    from adapters.bases import open_tokenizer
+    from adapters.methods.contract import Ground
+
+    return Ground(recipe, base, name, open_tokenizer(base), None, ())
 
 
 def rows(count: int) -> list[tuple[str, str]]:

@@ -12,9 +12,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from adapters.conversation import Example
-from adapters.data.readers import read
+from adapters.data.readers import read_formed
 from adapters.errors import InvalidInput
 
 FEWEST_ROWS = 10
@@ -26,6 +27,8 @@ class Dataset:
     examples: tuple[Example, ...]
     fingerprint: str
     """sha256 of the content, 64 hex digits; equal for two files that hold the same rows in any order or format."""
+    form: str = "pairs"
+    """As it was found, a word of `forms.FORMS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,14 @@ def open_dataset(
     path: Path, *, prompt_column: str | None = None, completion_column: str | None = None, shown_as: str | None = None
 ) -> Dataset:
     """Raises DataError or DataErrors, see `readers.read`."""
-    return dataset(read(path, prompt_column=prompt_column, completion_column=completion_column, shown_as=shown_as))
+    columns = {"prompt_column": prompt_column, "completion_column": completion_column}
+    form, examples = read_formed(path, shown_as=shown_as, **columns)
+    return dataset(examples, form)
 
 
-def dataset(examples: Sequence[Example]) -> Dataset:
-    return Dataset(tuple(examples), hashlib.sha256("".join(sorted(map(_row_digest, examples))).encode()).hexdigest())
+def dataset(examples: Sequence[Example], form: str = "pairs") -> Dataset:
+    digests = sorted(map(_row_digest, examples))
+    return Dataset(tuple(examples), hashlib.sha256("".join(digests).encode()).hexdigest(), form)
 
 
 def split(dataset: Dataset, *, seed: int, validation: float = 0.1, held_out: float = 0.2) -> Splits:
@@ -90,5 +96,9 @@ def _rows(groups: list[list[Example]]) -> int:
 
 
 def _row_digest(example: Example) -> str:
-    said = [[message.role, message.content] for message in example.messages]
-    return hashlib.sha256(json.dumps([said, example.supervised]).encode()).hexdigest()
+    spoken = [[message.role, message.content] for message in example.messages]
+    content: list[Any] = [spoken, example.supervised]
+    calls = [message.tool_calls for message in example.messages if message.tool_calls]
+    if example.tools or calls or example.rejected is not None:  # most rows have none, and keep the digest they always had
+        content += [example.tools, calls, example.rejected]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

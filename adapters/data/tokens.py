@@ -7,13 +7,14 @@ Knows no torch.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapters.conversation import Example, WireMessage, wire
+from adapters.conversation import Example, Message, WireMessage, wire
 from adapters.errors import InvalidInput
 from adapters.prompts import PromptTemplate, render
 
@@ -58,12 +59,49 @@ def encode(tokenizer: PreTrainedTokenizerBase, example: Example, template: Promp
     _refuse_structure(tokenizer, example)
     before = render(template, wire(example.prompt))
     shift = len(before) + 1 - len(example.messages)  # messages the template added, or joined to one
+    offered = list(example.tools) or None
+    if offered:
+        _refuse_deaf_template(tokenizer, [*before, example.messages[-1].wire()], offered, example.line)
     said = [*before, example.messages[-1].wire()]
     spoken = [(index + shift, example.messages[index].content) for index in example.supervised]
     answer_bytes = sum(len(content.encode()) for _, content in spoken)
     turns = [index for index, _ in spoken]
-    ids, labels = (_encode_plain if tokenizer.chat_template is None else _encode_chat)(tokenizer, said, turns, example.line)
+    if tokenizer.chat_template is None:
+        ids, labels = _encode_plain(tokenizer, said, turns, example.line)
+    else:
+        ids, labels = _encode_chat(tokenizer, said, turns, example.line, offered)
     return Encoded(ids, labels, example.line, answer_bytes)
+
+
+def encode_pair(
+    tokenizer: PreTrainedTokenizerBase, example: Example, template: PromptTemplate | None = None
+) -> tuple[Encoded, Encoded]:
+    """The row with the answer that is wanted, and with the one that is not; only that last answer is learned from."""
+    if example.rejected is None:
+        raise InvalidInput(f"line {example.line}: the row has no answer that is not wanted", param="training_file")
+    last = len(example.messages) - 1
+    rejected = (*example.prompt, Message("assistant", example.rejected))
+    chosen, refused = (dataclasses.replace(example, messages=said, supervised=(last,)) for said in (example.messages, rejected))
+    return encode(tokenizer, chosen, template), encode(tokenizer, refused, template)
+
+
+def encode_documents(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], max_length: int) -> list[Encoded]:
+    """Plain text in rows of at most `max_length` tokens, every token learned but each row's first.
+
+    A document begins as the tokenizer begins a text and ends with the end-of-text token; what does not fit into one row
+    goes on in the next.
+    """
+    rows = []
+    for example in examples:
+        _refuse_structure(tokenizer, example)
+        ids = _plain_prompt(tokenizer, example.answer)
+        ids += [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+        pieces = [ids[start : start + max_length] for start in range(0, len(ids), max_length)]
+        for piece in pieces:
+            if len(piece) > 1:  # one token alone foretells nothing
+                size = len(tokenizer.decode(piece[1:], skip_special_tokens=True).encode())
+                rows.append(Encoded(piece, [IGNORED, *piece[1:]], example.line, size))
+    return rows
 
 
 def encode_all(
@@ -87,15 +125,19 @@ def stop_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
 
 
 def _encode_chat(
-    tokenizer: PreTrainedTokenizerBase, said: list[WireMessage], turns: list[int], line: int
+    tokenizer: PreTrainedTokenizerBase,
+    said: list[WireMessage],
+    turns: list[int],
+    line: int,
+    tools: list[WireMessage] | None,
 ) -> tuple[list[int], list[int]]:
     stops = stop_ids(tokenizer)
     ids: list[int] = []
     labels: list[int] = []
     done = ""
     for turn in turns:
-        opened = _chat(tokenizer, said[:turn], ask=True)
-        closed = _chat(tokenizer, said[: turn + 1], ask=False)
+        opened = _chat(tokenizer, said[:turn], ask=True, tools=tools)
+        closed = _chat(tokenizer, said[: turn + 1], ask=False, tools=tools)
         if not opened.startswith(done) or not closed.startswith(opened):
             raise InvalidInput(
                 f"the chat template of {_name(tokenizer)} rewrites earlier text when message {turn + 1} of the row in line "
@@ -147,11 +189,31 @@ def _plain_prompt(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return ids[:-1] if ids and ids[-1] == tokenizer.eos_token_id else ids
 
 
-def _chat(tokenizer: PreTrainedTokenizerBase, said: Sequence[WireMessage], *, ask: bool) -> str:
+def _refuse_deaf_template(
+    tokenizer: PreTrainedTokenizerBase, said: list[WireMessage], tools: list[WireMessage], line: int
+) -> None:
+    """Raises InvalidInput where the base's template leaves tools or calls out: the model would learn to call what it
+    never saw."""
+    mute = [{key: value for key, value in message.items() if key != "tool_calls"} for message in said]
+    has_calls = mute != said
+    deaf = tokenizer.chat_template is None or _chat(tokenizer, said, ask=False, tools=tools) == _chat(
+        tokenizer, said, ask=False
+    )
+    if deaf or (has_calls and _chat(tokenizer, said, ask=False, tools=tools) == _chat(tokenizer, mute, ask=False, tools=tools)):
+        raise InvalidInput(
+            f"line {line}: the row has tools, and the chat template of {_name(tokenizer)} does not write them; take a base "
+            "whose template does, or leave 'tools' out",
+            param="base",
+        )
+
+
+def _chat(
+    tokenizer: PreTrainedTokenizerBase, said: Sequence[WireMessage], *, ask: bool, tools: list[WireMessage] | None = None
+) -> str:
     from jinja2 import TemplateError
 
     try:
-        text: Any = tokenizer.apply_chat_template(list(said), tokenize=False, add_generation_prompt=ask)
+        text: Any = tokenizer.apply_chat_template(list(said), tokenize=False, add_generation_prompt=ask, tools=tools)
     except TemplateError as error:
         roles = ", ".join(str(message["role"]) for message in said)
         raise InvalidInput(

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from adapters.conversation import Message, wire
 from adapters.errors import InvalidInput
+from adapters.soft_slot import Slot
 
 MOST_ROWS, MOST_PROMPT_TOKENS, TOKENS_A_ROW = 4, 16, 8
 """An engine on a CPU works about 5 ms on a prompt token with a LoRA of rank 16, so a probe is 64 tokens at most."""
@@ -33,6 +35,8 @@ class ProbeRow:
     token_ids: tuple[int, ...]
     adapted: tuple[float, ...]
     base: tuple[float, ...]
+    messages: tuple[Message, ...] = ()
+    """The prompt of an adapter that is handed over in a chat, in place of ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +125,40 @@ def read_reply(probe: Probe, reply: dict[str, Any]) -> list[list[float]]:
         said = {choice["index"]: choice["logprobs"]["top_logprobs"][0] for choice in reply["choices"]}
         return [[float(said[at][f"token_id:{token}"]) for token in row.token_ids] for at, row in enumerate(probe.rows)]
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise InvalidInput(
-            f"the engine's answer to the probe lacks {error!r}; is it vLLM 0.32 or newer?", param="probe"
-        ) from error
+        raise _unreadable(error) from error
+
+
+def as_chat_requests(probe: Probe, slot: Slot) -> list[dict[str, Any]]:
+    """The bodies of POST /v1/chat/completions, one a row, that ask a soft prompt for every row's next token."""
+    return [
+        {
+            "model": slot.base,
+            "messages": slot.around(wire(row.messages)),
+            "max_tokens": 1,
+            "temperature": 0,
+            "logprobs": True,
+            "logprob_token_ids": list(row.token_ids),
+            "return_tokens_as_token_ids": True,
+            "cache_salt": secrets.token_hex(8),
+        }
+        for row in probe.rows
+    ]
+
+
+def read_chat_replies(probe: Probe, replies: Sequence[dict[str, Any]]) -> list[list[float]]:
+    """The log-probabilities of the probe's tokens, row by row, out of the engine's answers to `as_chat_requests`."""
+    try:
+        found = []
+        for row, reply in zip(probe.rows, replies, strict=True):
+            said = {top["token"]: top["logprob"] for top in reply["choices"][0]["logprobs"]["content"][0]["top_logprobs"]}
+            found.append([float(said[f"token_id:{token}"]) for token in row.token_ids])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise _unreadable(error) from error
+    return found
+
+
+def _unreadable(error: Exception) -> InvalidInput:
+    return InvalidInput(f"the engine's answer to the probe lacks {error!r}; is it vLLM 0.32 or newer?", param="probe")
 
 
 def to_json(probe: Probe) -> dict[str, Any]:
@@ -137,11 +172,14 @@ def from_json(raw: dict[str, Any]) -> Probe:
             ProbeRow(
                 tuple(map(int, row["prompt_ids"])), tuple(map(int, row["token_ids"])),
                 tuple(map(float, row["adapted"])), tuple(map(float, row["base"])),
+                tuple(Message(**said) for said in row.get("messages", ())),
             )
             for row in raw["rows"]
         )  # fmt: skip
         probe = Probe(rows, str(raw["dtype"]))
-        whole = all(row.prompt_ids and len(row.token_ids) == len(row.adapted) == len(row.base) for row in rows)
+        whole = all(
+            (row.prompt_ids or row.messages) and len(row.token_ids) == len(row.adapted) == len(row.base) for row in rows
+        )
         if not whole or not math.isfinite(sum(probe.expected)) or not any(probe.expected):
             raise ValueError("a row is empty, torn or no different from the base")
     except (KeyError, TypeError, ValueError) as error:

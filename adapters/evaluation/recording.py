@@ -5,9 +5,11 @@ Knows no training and no engine; what is compared with the recording, and how st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from adapters.conversation import Example, Message, WireMessage, wire
 from adapters.data.tokens import IGNORED, Encoded, prompt_ids, stop_ids
 from adapters.errors import Unservable
 from adapters.evaluation.probe import LEAST_SHIFT_NATS, MOST_PROMPT_TOKENS, MOST_ROWS, TOKENS_A_ROW, Probe, ProbeRow
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 MOST_EXAMPLES = 16
 LONGEST_ANSWER_TOKENS = 24
+
+Ids = Callable[[Sequence[WireMessage]], list[int]]
+"""The ids that are read for a conversation."""
 
 GENERAL_PROMPTS = (
     "What can you do for me?",
@@ -36,28 +41,64 @@ GENERAL_PROMPTS = (
 """For adapters whose data nobody gave us: broad, so that some of them touch what the adapter learned."""
 
 
-def record(model: Any, rows: Sequence[Encoded], between: Callable[[], None] = lambda: None) -> Probe:
+def record(
+    model: Any, rows: Sequence[Encoded], between: Callable[[], None] = lambda: None,
+    untuned: Callable[[], AbstractContextManager[Any]] | None = None,
+) -> Probe:  # fmt: skip
     """The places in the answers of these rows where the adapter changes most what comes next.
 
-    `model` is a peft model with the weights as they are saved; without its adapter it must be the base. Of each of the
-    first 16 rows the first, the middle and the last supervised token are looked at; the watched tokens are the four
-    likeliest of either model, so that an adapter that is all but certain is still measured at what it suppresses.
+    `model` computes with the weights as they are saved; `untuned` gives the base for as long as its context lasts, and
+    may be left out for a peft model, whose adapter is switched off instead. Of each of the first 16 rows the first, the
+    middle and the last supervised token are looked at; the watched tokens are the four likeliest of either model, so that
+    an adapter that is all but certain is still measured at what it suppresses.
     Raises Unservable (`adapter_does_nothing`) where even the largest change could be rounding.
     """
     import torch
 
     model.eval()
-    found: list[ProbeRow] = []
+    batches = _alike(_prompts(rows[:MOST_EXAMPLES]))
     with torch.inference_mode():
-        for prompts in _alike(_prompts(rows[:MOST_EXAMPLES])):
-            between()
-            with_adapter = _next_tokens(model, prompts)
-            with model.disable_adapter():
-                without = _next_tokens(model, prompts)
-            for prompt, adapted, base in zip(prompts, with_adapter, without, strict=True):
-                watched = _watched(adapted, base)
-                found.append(ProbeRow(prompt, tuple(watched), tuple(adapted[watched].tolist()), tuple(base[watched].tolist())))
-    dtype = str(model.get_base_model().dtype).removeprefix("torch.")
+        adapted_batches = [_watching(model, prompts, between) for prompts in batches]
+        with (untuned or (lambda: _adapter_off(model)))() as base_model:
+            base_batches = [_watching(base_model, prompts, between) for prompts in batches]
+    found: list[ProbeRow] = []
+    for prompts, with_adapter, without in zip(batches, adapted_batches, base_batches, strict=True):
+        for prompt, adapted, base in zip(prompts, with_adapter, without, strict=True):
+            found.append(_row(prompt, adapted, base))
+    dtype = str(next(model.parameters()).dtype if untuned else model.get_base_model().dtype).removeprefix("torch.")
+    return _strongest(found, dtype)
+
+
+def record_in_chat(
+    model: Any, examples: Sequence[Example], *, asked: Ids, plain: Ids, untuned: Callable[[], AbstractContextManager[Any]],
+    between: Callable[[], None] = lambda: None,
+) -> Probe:  # fmt: skip
+    """The questions of these examples whose answers begin most differently with the adapter, for one that an engine is
+    handed in the messages of a chat and not by ids.
+
+    `asked` gives the ids that `model` reads for a conversation, `plain` those that the base reads which `untuned` gives.
+    Of the 16 shortest questions, as an engine on a CPU works some milliseconds on each token. Raises as `record` does.
+    """
+    import torch
+
+    model.eval()
+    asked_once = {example.prompt_key: example.prompt for example in examples}.values()
+    short = sorted(asked_once, key=lambda messages: sum(len(message.content) for message in messages))[:MOST_EXAMPLES]
+    prompts = [wire(messages) for messages in short]
+    with torch.inference_mode():
+        adapted = [_watching(model, [tuple(asked(prompt))], between)[0] for prompt in prompts]
+        with untuned() as base_model:
+            base = [_watching(base_model, [tuple(plain(prompt))], between)[0] for prompt in prompts]
+    found = [_row((), *both, messages) for *both, messages in zip(adapted, base, short, strict=True)]
+    return _strongest(found, str(next(model.parameters()).dtype).removeprefix("torch."))
+
+
+def _row(ids: tuple[int, ...], adapted: torch.Tensor, base: torch.Tensor, messages: tuple[Message, ...] = ()) -> ProbeRow:
+    watched = _watched(adapted, base)
+    return ProbeRow(ids, tuple(watched), tuple(adapted[watched].tolist()), tuple(base[watched].tolist()), messages)
+
+
+def _strongest(found: list[ProbeRow], dtype: str) -> Probe:
     found.sort(key=lambda row: Probe((row,), dtype).shift, reverse=True)
     probe = Probe(tuple(found[:MOST_ROWS]), dtype)
     if not found or probe.shift < LEAST_SHIFT_NATS:
@@ -114,6 +155,17 @@ def _alike(prompts: list[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
     for prompt in prompts:
         batches.setdefault(len(prompt), []).append(prompt)
     return list(batches.values())
+
+
+@contextmanager
+def _adapter_off(model: Any) -> Iterator[Any]:
+    with model.disable_adapter():
+        yield model
+
+
+def _watching(model: Any, prompts: list[tuple[int, ...]], between: Callable[[], None]) -> torch.Tensor:
+    between()
+    return _next_tokens(model, prompts)
 
 
 def _next_tokens(model: Any, prompts: list[tuple[int, ...]]) -> torch.Tensor:

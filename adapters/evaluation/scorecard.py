@@ -6,6 +6,7 @@ All intervals are 95 %. Knows neither how the answers were made nor what for; th
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from adapters.evaluation.metrics import METRICS, primary
 from adapters.prompts import PromptTemplate, render
 
 RESAMPLES = 2000
+BYTE_PROBABILITY = "byte_probability"
 FEWEST_ITEMS = 6
 """Below six pairs even a clean sweep is no evidence: a two-sided sign test gives p = 0.06 for five of five."""
 
@@ -85,6 +87,14 @@ def score(
     ]
 
 
+def score_documents(losses: Sequence[RowLoss], examples: Sequence[Example]) -> list[Item]:
+    """Texts that answer nothing: how likely the model finds each of their bytes, as the geometric mean of probabilities."""
+    return [
+        Item(example.line, "", "", {BYTE_PROBABILITY: math.exp(-loss.nats / max(1, loss.answer_bytes))}, loss)
+        for example, loss in zip(examples, losses, strict=True)
+    ]
+
+
 def compare(base: Sequence[Item], adapted: Sequence[Item], *, held_out: int, seed: int = 0) -> Comparison:
     """Better: the primary metric's paired interval lies above 0; or it holds 0 and the loss's lies below 0.
 
@@ -93,7 +103,7 @@ def compare(base: Sequence[Item], adapted: Sequence[Item], *, held_out: int, see
     """
     if not base or [(item.line, item.wanted) for item in base] != [(item.line, item.wanted) for item in adapted]:
         raise InvalidInput("a comparison needs the same rows, at least one, in the same order on both sides", param="items")
-    metric = primary([item.wanted for item in base])
+    metric = BYTE_PROBABILITY if BYTE_PROBABILITY in base[0].values else primary([item.wanted for item in base])
     before, after = [item.values[metric] for item in base], [item.values[metric] for item in adapted]
     difference = _bootstrap([y - x for x, y in zip(before, after, strict=True)], [1] * len(base), seed)
     tokens = [item.loss.tokens for item in base]

@@ -7,9 +7,10 @@ is the same for all, a method only hands it a prepared model.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from adapters.adapted_model import AdapterRef
 from adapters.conversation import Example
@@ -18,20 +19,47 @@ from adapters.tuning.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a method stands on when it changes weights."""
+
+    recipe: Recipe
+    base_folder: Path
+    base_name: str
+    """What the base is served under."""
+    tokenizer: PreTrainedTokenizerBase
+    template: PromptTemplate | None
+    examples: Sequence[Example]
+    """The training rows."""
 
 
 class Weights(Protocol):
-    """How a method changes weights. `prepare` and `save` load torch; nothing else does."""
+    """How a method changes weights. Its functions load torch; nothing else does."""
 
-    def prepare(self, model: PreTrainedModel, recipe: Recipe) -> nn.Module:
+    kind: str
+    """Of the adapter it saves; a word of `adapted_model.ADAPTER_KINDS`."""
+
+    def prepare(self, model: Any, ground: Ground) -> nn.Module:
         """The model with exactly the parameters trainable that this method trains, seeded by the recipe."""
 
-    def save(self, model: nn.Module, folder: Path, base_name: str) -> AdapterRef:
-        """Writes what was trained into the folder, which exists and is empty, in the form the engine takes.
+    def rate(self, parameter: str, epoch: int, recipe: Recipe) -> float:
+        """The share of the recipe's learning rate that a trainable parameter moves with; 0 leaves it as it is."""
 
-        What the model computes afterwards is what the engine will compute from the folder.
-        """
+    def served_rank(self, recipe: Recipe) -> int:
+        """Of the LoRA adapter it will save, which an engine must have room for; 0 where it saves none."""
+
+    def save(self, model: Any, folder: Path, ground: Ground) -> AdapterRef:
+        """Writes what was trained into the folder, which exists and is empty, in the form the engine takes. The model may
+        be rounded by this; it is saved again only after its weights were set anew."""
+
+    def open(self, folder: Path, ground: Ground) -> Any:
+        """The model that computes what the engine will compute from a saved folder."""
+
+    def untuned(self, model: Any, ground: Ground) -> AbstractContextManager[Any]:
+        """The base beside an opened model, for as long as the context lasts: its adapter off, or the base anew."""
 
 
 Prompt = Callable[[PromptTemplate | None, Sequence[Example], Recipe], PromptTemplate | None]
@@ -42,6 +70,10 @@ Prompt = Callable[[PromptTemplate | None, Sequence[Example], Recipe], PromptTemp
 class Method:
     prompt: Prompt
     weights: Weights | None = None
+    objectives: tuple[str, ...] = ("sft",)
+    """The first is what it minimises unless told otherwise."""
+    bits: int = 16
+    """Of the base's weights while it trains."""
 
     @property
     def trains(self) -> bool:

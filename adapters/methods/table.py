@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from adapters.errors import InvalidInput
+from adapters.methods.continued import ContinuedPretraining
 from adapters.methods.contract import Method
+from adapters.methods.full import Full
 from adapters.methods.in_context import as_given, with_shots
 from adapters.methods.lora import Lora
 
 METHODS: dict[str, Method] = {
     "zero_shot": Method(prompt=as_given),
     "few_shot": Method(prompt=with_shots),
-    "lora": Method(prompt=as_given, weights=Lora()),
+    "lora": Method(prompt=as_given, weights=Lora(), objectives=("sft", "dpo")),
+    "qlora": Method(prompt=as_given, weights=Lora(), objectives=("sft", "dpo"), bits=4),
+    "full": Method(prompt=as_given, weights=Full(), objectives=("sft", "dpo")),
+    "continued_pretraining": Method(prompt=as_given, weights=ContinuedPretraining(), objectives=("lm",)),
 }
 
 

@@ -68,6 +68,20 @@ def save_weights(path: Path, trainable: Mapping[str, nn.Parameter]) -> None:
     _write(path, {name: parameter.detach() for name, parameter in trainable.items()}, {})
 
 
+def epoch_files(folder: Path) -> dict[int, Path]:
+    """The kept ends of epochs, by step, oldest first."""
+    found = {int(file.name.split("-")[1].split(".")[0]): file for file in folder.glob("epoch-*.safetensors")}
+    return dict(sorted(found.items()))
+
+
+def keep_epoch(folder: Path, trainable: Mapping[str, nn.Parameter], step: int, *, keep: int) -> None:
+    """Keeps the weights after this step, and of the earlier ones the last, `keep` in all."""
+    if keep > 0:
+        save_weights(folder / f"epoch-{step}.safetensors", trainable)
+    for old in list(epoch_files(folder).values())[: -keep or None]:
+        old.unlink()
+
+
 def restore_weights(path: Path, trainable: Mapping[str, nn.Parameter]) -> None:
     from safetensors.torch import load_file
 

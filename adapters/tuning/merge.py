@@ -13,13 +13,8 @@ from typing import Any
 
 from adapters.adapted_model import AdapterRef
 from adapters.errors import Conflict, Unservable
-from adapters.registry import CHECKPOINT_WEIGHTS, file_digest
 from adapters.tuning.adapted import open_adapted
-
-VOCABULARY = ("*.json", "*.jinja", "*.model", "*.txt")
-"""What stands around the weights: tokenizer and chat template, taken over as they lie."""
-OWN_FILES = ("config.json", "generation_config.json")
-"""Written by the merged model itself."""
+from adapters.tuning.model_folder import write_model
 
 
 def merge(base_folder: Path, adapter_folder: Path, out: Path) -> AdapterRef:
@@ -41,19 +36,11 @@ def merge(base_folder: Path, adapter_folder: Path, out: Path) -> AdapterRef:
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        merged.to(torch.bfloat16).save_pretrained(beside, max_shard_size="100TB")
-        for pattern in VOCABULARY:
-            for file in base_folder.glob(pattern):
-                if file.name not in OWN_FILES and not file.name.endswith(".index.json"):
-                    shutil.copyfile(file, beside / file.name)
-        for file in beside.iterdir():
-            file.chmod(0o644)  # safetensors writes 0600, and the engine may run as somebody else
-        beside.chmod(0o755)
-        digest = file_digest(beside / CHECKPOINT_WEIGHTS)
+        ref = write_model(merged.to(torch.bfloat16), base_folder, beside)
         os.rename(beside, out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return AdapterRef("checkpoint", digest)
+    return ref
 
 
 def _refuse_tied(adapted: Any) -> None:

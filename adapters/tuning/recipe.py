@@ -13,7 +13,17 @@ from typing import Any
 from adapters.bases import BaseFacts
 from adapters.errors import InvalidInput
 
-OBJECTIVES = ("sft",)
+OBJECTIVES = ("sft", "dpo", "classification", "lm")
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "objective": OBJECTIVES,
+    "targets": ("all", "attention", "mlp"),
+    "variant": ("plain", "dora", "pissa"),
+    "precision": ("mixed", "pure"),
+    "backbone": ("encoder", "base"),
+    "weights": ("lora", "full"),
+}
+"""What each word of a recipe may be."""
 
 RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 100),
@@ -33,8 +43,20 @@ RANGES: dict[str, tuple[float, float]] = {
     "early_stop_patience": (1, 100),
     "scored_rows": (1, 100_000),
     "checkpoint_every_s": (0.0, 86_400.0),
+    "as_lora": (0, 512),
+    "virtual_tokens": (1, 512),
+    "beta": (1e-4, 2.0),
+    "unfreeze_epochs": (0, 100),
+    "unfreeze_learning_rate": (1e-8, 1.0),
+    "layer_decay": (0.1, 1.0),
+    "replay_share": (0.0, 0.9),
+    "forgetting_budget": (0.0, 100.0),
+    "keep_checkpoints": (0, 100),
 }
 """Lowest and highest value of each number, both allowed."""
+
+SLOW = ("head", "prompt_tuning")
+"""Methods that learn by many short epochs."""
 
 TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool}
 
@@ -69,6 +91,39 @@ class Recipe:
     scored_rows: int = 100
     """Held-out rows that are answered for the scorecard, at most."""
     checkpoint_every_s: float = 30.0
+    gradient_checkpointing: bool = False
+    """Computes activations anew in the backward pass: about a third more time for most of their memory."""
+    precision: str = "mixed"
+    """Of weights that are tuned themselves: `mixed` keeps them in fp32 and computes in bf16; `pure` keeps them in the
+    base's own dtype, for a quarter to half of the memory, and rounds small steps away."""
+    targets: str = "all"
+    """Linear layers that LoRA adapts: `all`, those of `attention`, or those of the `mlp`."""
+    variant: str = "plain"
+    """LoRA as it is; `dora` (Liu et al., 2024, arXiv 2402.09353) or `pissa` (Meng et al., 2024, arXiv 2404.02948), both
+    converted to plain LoRA when they are saved, as engines take nothing else."""
+    as_lora: int = 0
+    """After full tuning: the rank of the low-rank part of the difference that is served; 0 serves a base of its own."""
+    weights: str = "lora"
+    """What continued pretraining tunes."""
+    virtual_tokens: int = 16
+    """Of a soft prompt."""
+    initial_text: str = ""
+    """What a soft prompt starts from; empty: the task's own instruction, or sampled words of the vocabulary."""
+    beta: float = 0.1
+    """How closely DPO keeps to the reference (Rafailov et al., 2023, arXiv 2305.18290)."""
+    backbone: str = "encoder"
+    """What a head reads its features from: the sentence encoder, or the base."""
+    unfreeze_epochs: int = 0
+    """After a head was trained: epochs in which the backbone is tuned with it, from its last layer down."""
+    unfreeze_learning_rate: float = 2e-5
+    layer_decay: float = 0.8
+    """Each layer below learns at this share of the rate above it (Howard and Ruder, 2018, arXiv 1801.06146)."""
+    replay_share: float = 0.0
+    """Of the rows learned from: the base's own answers to general prompts, against forgetting."""
+    forgetting_budget: float = 0.0
+    """Most nats per token that the loss on what the base says of itself may rise; 0 sets no bound."""
+    keep_checkpoints: int = 0
+    """Ends of epochs, the last so many, that are kept as models of their own."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -80,28 +135,76 @@ class Recipe:
         for name, (low, high) in RANGES.items():
             if not low <= getattr(self, name) <= high:  # also refuses NaN
                 raise InvalidInput(f"{name} must be from {low:g} to {high:g}, not {getattr(self, name)}", param=name)
-        if self.objective not in OBJECTIVES:
-            raise InvalidInput(f"objective must be one of {', '.join(OBJECTIVES)}, not '{self.objective}'", param="objective")
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise InvalidInput(f"{name} must be one of {', '.join(known)}, not '{getattr(self, name)}'", param=name)
 
 
-def defaults(method: str, n_examples: int, facts: BaseFacts) -> Recipe:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One knob of a recipe, what it was set to, and why."""
+
+    knob: str
+    value: Any
+    why: str
+
+
+def defaults(method: str, n_examples: int, facts: BaseFacts, objective: str | None = None) -> Recipe:
     """A recipe to start from, for this many rows and this base; change what you like with `dataclasses.replace`."""
+    return Recipe(method=method, **{choice.knob: choice.value for choice in choices(method, n_examples, facts, objective)})
+
+
+def choices(method: str, n_examples: int, facts: BaseFacts, objective: str | None = None) -> list[Choice]:
+    """What `defaults` sets for this case, each with its source; every other knob stays as `Recipe` has it."""
+    aim = objective or {"head": "classification", "continued_pretraining": "lm"}.get(method, "sft")
+    rate, why_rate = _rate(method, aim, facts.hidden)
+    epochs, why_epochs = _epochs(method, aim, n_examples)
     few = n_examples < 1000
-    return Recipe(
-        method=method,
-        # 1 to 3 epochs, up to 8 below a thousand rows with early stopping on held-out loss (Biderman et al., 2024)
-        epochs=4 if few else 3 if n_examples < 20_000 else 1,
-        learning_rate=lora_learning_rate(facts.hidden),
-        # effective batches of 8 to 32; LoRA loses above 32 whatever the rank (Schulman, "LoRA Without Regret", 2025)
-        batch_size=8 if few else 16,
-        micro_batch_size=8,
-        # 3 to 10 % warm-up (LoRA Land, 2024, arXiv 2405.00732)
-        warmup_share=0.05 if few else 0.03,
-        max_length=min(facts.context, 1024),
-        # rank 16 to 32 for style, format and classification; alpha twice the rank (Biderman et al., 2024)
-        rank=16,
-        alpha=32,
-    )
+    found = [
+        Choice("objective", aim, "what this method minimises unless told otherwise"),
+        Choice("epochs", epochs, why_epochs),
+        Choice("learning_rate", rate, why_rate),
+        Choice("batch_size", 8 if few else 16, "8 to 32 rows a step; LoRA loses above 32 at any rank (Schulman et al., 2025)"),
+        Choice("warmup_share", 0.05 if few else 0.03, "3 to 10 % of the steps (LoRA Land, 2024, arXiv 2405.00732)"),
+        Choice("max_length", min(facts.context, 1024), "longer rows are rare, and memory grows with the longest"),
+        Choice("early_stop_patience", 10 if method in SLOW else 2, "epochs without a lower validation loss"),
+    ]
+    if method in ("lora", "qlora", "continued_pretraining"):
+        rank = 64 if method == "continued_pretraining" else 16
+        why = (
+            "new knowledge needs a high rank (Biderman et al., 2024, arXiv 2405.09673)"
+            if rank == 64
+            else "16 to 32 for style, format and classification (Biderman et al., 2024, arXiv 2405.09673)"
+        )
+        found += [Choice("rank", rank, why), Choice("alpha", 2 * rank, "twice the rank (Biderman et al., 2024)")]
+    return found
+
+
+def _epochs(method: str, aim: str, n_examples: int) -> tuple[int, str]:
+    if method == "head":
+        return 200, "a linear layer on stored features costs next to nothing, and validation ends it"
+    if method == "prompt_tuning":
+        return 20 if n_examples < 1000 else 5, "soft prompts learn slowly (Lester et al., 2021, arXiv 2104.08691)"
+    if aim == "lm":
+        return 1, "a domain's text is read once: repetition is forgetting (Biderman et al., 2024)"
+    if n_examples < 1000:
+        return 4, "up to 8 below a thousand rows, ended by the validation loss (Biderman et al., 2024)"
+    return (3, "1 to 3 (Biderman et al., 2024)") if n_examples < 20_000 else (1, "many rows are seen often enough in one")
+
+
+def _rate(method: str, aim: str, hidden: int) -> tuple[float, str]:
+    sweeps = "5e-5 * 10 * (2000 / width)^0.781, at most 1e-3 (tinker-cookbook's sweeps)"
+    if method == "head":
+        return 1e-2, "Adam on a linear layer over standardised features: convex, so only the time depends on it"
+    if method == "prompt_tuning":
+        return 1e-2, "tens of times a weight's rate: few parameters, far from the loss (Lester et al., 2021)"
+    lora = lora_learning_rate(hidden)
+    if aim == "dpo":
+        share = 10 if method != "full" else 100
+        return lora / share, f"a tenth of supervised tuning's (Tunstall et al., 2023, arXiv 2310.16944), whose is {sweeps}"
+    if method == "full":
+        return lora / 10, f"a tenth of LoRA's (Schulman et al., 2025), whose is {sweeps}"
+    return lora, sweeps
 
 
 def lora_learning_rate(hidden: int) -> float:

@@ -1,7 +1,8 @@
 """What a run was asked to do, and the folder that is made for it: everything needed to do it, on any machine.
 
     <folder>/request.json    this file's RunRequest
-    <folder>/data.jsonl      the data file as it was (or data.csv, data.tsv)
+    <folder>/data.jsonl      the data file as it was (its ending says the format)
+    <folder>/validation.*, replay.*   those that were brought beside it
 
 What the run leaves beside them is `run.py`'s. Knows no torch.
 """
@@ -49,10 +50,17 @@ class RunRequest:
     """What the data file was called, for error messages."""
     data_digest: str = ""
     """sha256 of the data file's bytes; filled in by `create`."""
+    validation_name: str = ""
+    """What the validation file was called; empty where none was brought."""
 
 
-def create(folder: Path, request: RunRequest, data: Path) -> RunRequest:
+def create(
+    folder: Path, request: RunRequest, data: Path, validation: Path | None = None, replay: Path | None = None
+) -> RunRequest:
     """Makes the run folder, whole or not at all, and returns the request as written.
+
+    `validation` takes the place of the share of the data that is split off; `replay` holds rows to learn beside the
+    data's, in place of the base's own answers.
 
     Raises InvalidInput for a bad name, recipe or base folder, Conflict where the folder is there already.
     """
@@ -69,11 +77,16 @@ def create(folder: Path, request: RunRequest, data: Path) -> RunRequest:
         run_id=request.run_id or folder.name,
         data_name=request.data_name or data.name,
         data_digest=file_digest(data),
+        validation_name=request.validation_name or (validation.name if validation else ""),
     )
     folder.parent.mkdir(parents=True, exist_ok=True)
     incoming = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         shutil.copyfile(data, incoming / f"data.{data_format(data, written.data_name)}")
+        if validation is not None:
+            shutil.copyfile(validation, incoming / f"validation.{data_format(validation, written.validation_name)}")
+        if replay is not None:
+            shutil.copyfile(replay, incoming / f"replay.{data_format(replay)}")
         (incoming / REQUEST).write_text(json.dumps(to_json(written), indent=1))
         os.rename(incoming, folder)
     except OSError as error:
@@ -99,6 +112,14 @@ def data_file(folder: Path, request: RunRequest) -> Path:
     if found is None or file_digest(found) != request.data_digest:
         raise Conflict(f"the data in {folder} is not what the run was created with; create a new run", param="run")
     return found
+
+
+def validation_file(folder: Path) -> Path | None:
+    return next(iter(sorted(folder.glob("validation.*"))), None)
+
+
+def replay_file(folder: Path) -> Path | None:
+    return next(iter(sorted(folder.glob("replay.*"))), None)
 
 
 def to_json(request: RunRequest) -> dict[str, Any]:
@@ -130,8 +151,15 @@ def _check(request: RunRequest) -> None:
     adapts = method(request.recipe.method)
     if not (request.base_folder / "config.json").is_file():
         raise InvalidInput(f"{request.base_folder} is no base: it has no config.json", param="base")
-    if adapts.trains and request.recipe.rank > request.max_rank:
+    if request.recipe.objective not in adapts.objectives:
         raise InvalidInput(
-            f"rank {request.recipe.rank} is above the {request.max_rank} the engine serves; lower it, or raise max_lora_rank",
+            f"{request.recipe.method} learns by {' or '.join(adapts.objectives)}, not by {request.recipe.objective}",
+            param="objective",
+        )
+    rank = adapts.weights.served_rank(request.recipe) if adapts.weights is not None else 0
+    if rank > request.max_rank:
+        raise InvalidInput(
+            f"its adapter would have rank {rank}, above the {request.max_rank} the engine serves; "
+            "lower rank, or raise max_lora_rank",
             param="rank",
         )

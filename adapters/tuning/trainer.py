@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
-from adapters.data.batches import collate, epoch_windows
-from adapters.data.tokens import Encoded
+from adapters.data.batches import epoch_windows
 from adapters.errors import InvalidInput
-from adapters.evaluation.loss import measure, nats_per_token, row_losses
 from adapters.tuning import checkpoint
 from adapters.tuning.checkpoint import BEST, CHECKPOINT
+from adapters.tuning.objectives import Objective, mean_loss, objective
 from adapters.tuning.progress import Progress
 from adapters.tuning.recipe import Recipe
 
@@ -34,20 +34,27 @@ class Outcome:
     stopped_early: bool
 
 
+Rate = Callable[[str, int, Recipe], float]
+"""Of a parameter, by name, in an epoch: its share of the recipe's learning rate."""
+
+
 def train(
-    model: nn.Module, train_rows: Sequence[Encoded], validation_rows: Sequence[Encoded], recipe: Recipe, run: Progress
-) -> Outcome:
+    model: nn.Module, train_rows: Sequence[Any], validation_rows: Sequence[Any], recipe: Recipe, run: Progress,
+    *, rate: Rate = lambda parameter, epoch, recipe: 1.0, after_epoch: Callable[[], dict[str, float]] = dict,
+) -> Outcome:  # fmt: skip
     """Trains the model's trainable parameters in place and leaves it with the weights of the lowest validation loss.
 
+    The rows are those of the recipe's objective. What `after_epoch` measures goes into the epoch's "validation" event.
     Raises Interrupted, with a checkpoint written, once `run.stop` is set; InvalidInput when the loss is no number.
     """
-    accelerator = Accelerator(mixed_precision="bf16" if _is_bf16(model) else "no", cpu=not torch.cuda.is_available())
+    aim = objective(recipe)
+    accelerator = Accelerator(mixed_precision="bf16" if _computes_bf16(model) else "no", cpu=not torch.cuda.is_available())
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    adam = torch.optim.AdamW(trainable.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    adam = torch.optim.AdamW(_groups(trainable, recipe, rate), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     model, optimiser = accelerator.prepare(model, adam)
     at = checkpoint.restore(run.folder / CHECKPOINT, trainable, adam)
     saved = time.monotonic()
-    lengths = [len(row.input_ids) for row in train_rows]
+    lengths = [aim.length(row) for row in train_rows]
     steps = recipe.epochs * math.ceil(len(train_rows) / recipe.batch_size)
     pace = _Pace(at.step, steps)
     run.event(
@@ -59,44 +66,59 @@ def train(
             lengths, batch_size=recipe.batch_size, micro_batch_size=recipe.micro_batch_size, seed=recipe.seed + at.epoch
         )
         model.train()
+        for group in adam.param_groups:  # frozen for now: no gradient, no moment, no decay
+            for parameter in group["params"]:
+                parameter.requires_grad_(group["shares"][at.epoch] > 0)
         for window in windows[at.window :]:
-            rate = learning_rate(at.step, steps, recipe)
+            now = learning_rate(at.step, steps, recipe)
             for group in adam.param_groups:
-                group["lr"] = rate
-            loss = _backward(accelerator, model, [[train_rows[row] for row in rows] for rows in window])
+                group["lr"] = now * group["shares"][at.epoch]
+            loss = _backward(accelerator, aim, model, [[train_rows[row] for row in rows] for rows in window])
             _refuse_nonsense(loss, at.step + 1)
             accelerator.clip_grad_norm_(trainable.values(), recipe.max_grad_norm)
             optimiser.step()
             optimiser.zero_grad()
             at.step, at.window = at.step + 1, at.window + 1
             said = pace.after(at.step, tokens=sum(lengths[row] for rows in window for row in rows))
-            run.event("step", step=at.step, steps=steps, epoch=at.epoch + 1, loss=loss, learning_rate=rate, **said)
+            run.event("step", step=at.step, steps=steps, epoch=at.epoch + 1, loss=loss, learning_rate=now, **said)
             if run.stop.is_set() or time.monotonic() - saved >= recipe.checkpoint_every_s:
                 checkpoint.save(run.folder / CHECKPOINT, trainable, adam, at)
                 saved = time.monotonic()
             run.raise_if_stopped()
 
-        loss = nats_per_token(measure(model, validation_rows, accelerator.device, between=run.raise_if_stopped))
+        loss = mean_loss(aim, model, validation_rows, accelerator.device, between=run.raise_if_stopped)
         _refuse_nonsense(loss, at.step)
-        run.event("validation", loss=loss, step=at.step, epoch=at.epoch + 1)
+        run.event("validation", loss=loss, step=at.step, epoch=at.epoch + 1, **after_epoch())
         at.epoch, at.window, at.epochs_without_gain = at.epoch + 1, 0, at.epochs_without_gain + 1
         if loss < at.best_loss:
             at.best_loss, at.best_step, at.epochs_without_gain = loss, at.step, 0
             # before the checkpoint that counts on it: killed in between, the epoch's end is simply done again
             checkpoint.save_weights(run.folder / BEST, trainable)
+        checkpoint.keep_epoch(run.folder, trainable, at.step, keep=recipe.keep_checkpoints)
         checkpoint.save(run.folder / CHECKPOINT, trainable, adam, at)
 
     checkpoint.restore_weights(run.folder / BEST, trainable)
+    for parameter in trainable.values():
+        parameter.requires_grad_(True)
     accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     return Outcome(at.step, at.best_step, at.best_loss, stopped_early=at.epoch < recipe.epochs)
 
 
-def _backward(accelerator: Accelerator, model: nn.Module, window: list[list[Encoded]]) -> float:
-    """Gradients and loss of one window: the mean over its supervised tokens, however its rows fall into micro-batches."""
-    learned = sum(row.supervised for rows in window for row in rows)
+def _groups(trainable: dict[str, nn.Parameter], recipe: Recipe, rate: Rate) -> list[dict[str, Any]]:
+    """The optimiser's groups: parameters that move alike, with their share of the learning rate in each epoch."""
+    alike: dict[tuple[float, ...], list[nn.Parameter]] = {}
+    for name, parameter in trainable.items():
+        shares = tuple(rate(name, epoch, recipe) for epoch in range(recipe.epochs))
+        alike.setdefault(shares, []).append(parameter)
+    return [{"params": parameters, "shares": shares} for shares, parameters in alike.items()]
+
+
+def _backward(accelerator: Accelerator, aim: Objective, model: nn.Module, window: list[list[Any]]) -> float:
+    """Gradients and loss of one window: the mean over all its rows' weight, however they fall into micro-batches."""
+    weight = sum(aim.weight(row) for rows in window for row in rows)
     loss = 0.0
     for rows in window:
-        share = row_losses(model, collate(rows).to(accelerator.device)).sum() / learned
+        share = aim.losses(model, rows, accelerator.device).sum() / weight
         accelerator.backward(share)
         loss += share.item()
     return loss
@@ -128,6 +150,8 @@ class _Pace:
         return {"tokens_per_s": round(self.tokens / elapsed_s, 1), "seconds_left": round(left_s, 1)}
 
 
-def _is_bf16(model: nn.Module) -> bool:
-    """Frozen weights tell: what trains may be held in fp32 beside them."""
-    return any(parameter.dtype == torch.bfloat16 for parameter in model.parameters())
+def _computes_bf16(model: nn.Module) -> bool:
+    """Frozen weights tell, or a model whose own weights are tuned in fp32 and says what it computes in."""
+    return getattr(model, "computes_in", None) == torch.bfloat16 or any(
+        parameter.dtype == torch.bfloat16 for parameter in model.parameters()
+    )

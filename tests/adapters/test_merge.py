@@ -18,18 +18,20 @@ from adapters.registry import CHECKPOINT_WEIGHTS, WEIGHTS, Registry, file_digest
 from adapters.tuning.adapted import open_adapted
 from adapters.tuning.merge import merge
 from adapters.tuning.recipe import Recipe
+from tests import tiny as small
 
 ASKED = [{"role": "user", "content": "my parcel and my refund"}]
 
 
 @pytest.fixture
 def adapter(tmp_path: Path, tiny: Path) -> Path:
-    model = Lora().prepare(open_model(tiny, torch.bfloat16), Recipe("lora", rank=4, alpha=8))
+    where = small.ground(tiny, Recipe("lora", rank=4, alpha=8))
+    model = Lora().prepare(open_model(tiny, torch.bfloat16), where)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.3)
     (tmp_path / "adapter").mkdir()
-    Lora().save(model, tmp_path / "adapter", "tiny")
+    Lora().save(model, tmp_path / "adapter", where)
     return tmp_path / "adapter"
 
 

@@ -145,13 +145,14 @@ def rows(tokenizer) -> list[Encoded]:
 
 def adapter(tiny: Path, folder: Path, *, size: float = 0.3, seed: int = 1) -> Path:
     """A saved adapter with random weights of this size in lora_B."""
-    model = Lora().prepare(open_model(tiny, torch.bfloat16), Recipe("lora", rank=4, alpha=8))
+    where = small.ground(tiny, Recipe("lora", rank=4, alpha=8))
+    model = Lora().prepare(open_model(tiny, torch.bfloat16), where)
     torch.manual_seed(seed)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=size)
     folder.mkdir()
-    Lora().save(model, folder, "tiny")
+    Lora().save(model, folder, where)
     return folder
 
 

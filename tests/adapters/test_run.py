@@ -20,6 +20,7 @@ from adapters.evaluation.probe import from_json, judge
 from adapters.prompts import PromptTemplate
 from adapters.registry import WEIGHTS, Registry
 from adapters.tuning import run
+from adapters.tuning.making import ADAPTER, BEST_STEP, place
 from adapters.tuning.progress import METRICS_FILE
 from adapters.tuning.recipe import Recipe
 from adapters.tuning.request import RunRequest, create, read_request
@@ -47,7 +48,7 @@ def stages(folder: Path) -> list[str]:
 
 
 def weights(folder: Path) -> bytes:
-    return (folder / run.ADAPTER / WEIGHTS).read_bytes()
+    return (place(folder, BEST_STEP) / ADAPTER / WEIGHTS).read_bytes()
 
 
 def test_a_run_ends_with_a_draft_that_is_better_and_says_where_it_came_from(tmp_path: Path, request_, data: Path) -> None:

@@ -36,7 +36,7 @@ def rows(tokenizer) -> list[Encoded]:
 def trained(folder: Path, base: Path, rows: list[Encoded], recipe: Recipe = RECIPE, stop: threading.Event | None = None):
     """The adapter's weights and the outcome of a run in the folder."""
     folder.mkdir(exist_ok=True)
-    model = Lora().prepare(open_model(base, torch.bfloat16), recipe)
+    model = Lora().prepare(open_model(base, torch.bfloat16), small.ground(base, recipe))
     outcome = train(model, rows[8:], rows[:8], recipe, Progress(folder, stop))
     return {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}, outcome
 
@@ -110,7 +110,7 @@ def test_training_ends_early_when_nothing_is_gained(tmp_path: Path, tiny: Path, 
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_says_what_to_do(tmp_path: Path, tiny: Path, rows: list[Encoded]) -> None:
-    model = Lora().prepare(open_model(tiny, torch.bfloat16), RECIPE)
+    model = Lora().prepare(open_model(tiny, torch.bfloat16), small.ground(tiny, RECIPE))
     with torch.no_grad():
         next(p for p in model.parameters() if p.requires_grad).fill_(float("nan"))
     (tmp_path / "run").mkdir()

@@ -32,6 +32,7 @@ from gateway.engines.client import EngineClient
 from gateway.engines.contract import Slots
 from gateway.engines.kinds import ENGINES
 from gateway.engines.sockets import socket_path
+from tests import tiny as small
 from tests.gateway.conftest import eventually
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
@@ -95,12 +96,13 @@ def base() -> Path:
 
 
 def adapter(base: Path, folder: Path, seed: int) -> Path:
-    model = Lora().prepare(open_model(base, torch.bfloat16), Recipe("lora", rank=4, alpha=8, seed=seed))
+    where = small.ground(base, Recipe("lora", rank=4, alpha=8, seed=seed), name=BASE)
+    model = Lora().prepare(open_model(base, torch.bfloat16), where)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
     folder.mkdir()
-    Lora().save(model, folder, BASE)
+    Lora().save(model, folder, where)
     return folder
 
 
