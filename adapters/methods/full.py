@@ -72,7 +72,7 @@ def _anew(model: Any, ground: Ground) -> Iterator[Any]:
     yield bases.open_model(ground.base_folder, first.dtype).to(first.device).eval()
 
 
-def _linear(model: Any) -> dict[str, nn.Parameter]:
+def _linear(model: Any) -> dict[str, torch.Tensor]:
     """The weights of the linear layers by parameter name, without one that is tied to the embedding."""
     import torch
 

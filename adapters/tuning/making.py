@@ -150,13 +150,15 @@ class Making:
         return rows[: len(train.tokens)], rows[len(train.tokens) :]
 
     def _log_probabilities(self, base: Any, *parts: Rows) -> list[tuple[float, float]]:
+        """Nats of the chosen and the rejected answer of every row, under the base."""
         from adapters.tuning import device
 
-        chosen, rejected = (
-            measure(base, [row for part in parts for row in rows(part)], device.device(), self.progress.raise_if_stopped)
-            for rows in (lambda part: part.tokens, lambda part: part.rejected)
-        )
-        return [(-liked.nats, -disliked.nats) for liked, disliked in zip(chosen, rejected, strict=True)]
+        chosen = [row for part in parts for row in part.tokens]
+        rejected = [row for part in parts for row in part.rejected]
+        losses = measure(base, [*chosen, *rejected], device.device(), self.progress.raise_if_stopped)
+        return [
+            (-liked.nats, -disliked.nats) for liked, disliked in zip(losses[: len(chosen)], losses[len(chosen) :], strict=True)
+        ]
 
 
 def place(folder: Path, step: int) -> Path:

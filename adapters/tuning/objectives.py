@@ -99,10 +99,16 @@ class Classes:
         return cross_entropy(model(rows).float(), wanted, reduction="none")
 
 
+OBJECTIVES: dict[str, Callable[[Recipe], Objective]] = {
+    "sft": lambda recipe: Supervised(),
+    "lm": lambda recipe: Supervised(),
+    "dpo": lambda recipe: Preference(recipe.beta),
+    "classification": lambda recipe: Classes(),
+}
+
+
 def objective(recipe: Recipe) -> Objective:
-    return {"sft": Supervised, "lm": Supervised, "dpo": lambda: Preference(recipe.beta), "classification": Classes}[
-        recipe.objective
-    ]()
+    return OBJECTIVES[recipe.objective](recipe)
 
 
 def mean_loss(

@@ -97,15 +97,15 @@ def _work(folder: Path, request: RunRequest, progress: Progress, said: Callable[
         comparison = compare(before, after, held_out=material.held_out, seed=recipe.seed)
     kept = made(folder) if method(recipe.method).trains else []
     with stage("check"):
-        for adapter in kept:
-            if adapter.ref.kind == "lora":
-                check_adapter(adapter.folder, request.base_folder, request.max_rank)
+        for one in kept:
+            if one.ref.kind == "lora":
+                check_adapter(one.folder, request.base_folder, request.max_rank)
     with stage("draft"):
         drafts = _drafts(request, material, kept, comparison)
         registry = Registry(request.registry)
         for draft, adapter in drafts:
             registry.add(draft, adapter.folder if adapter else None, adapter.probe if adapter else None)
-            if adapter and adapter.step != BEST_STEP:
+            if adapter is not None and adapter.step != BEST_STEP:
                 progress.event("checkpoint", step=adapter.step, name=draft.name)
     best, checkpoints = drafts[-1][0], {draft.name: draft.digest[:12] for draft, _ in drafts[:-1]}
     result = Result(best.name, best.digest[:12], comparison.better, comparison.to_json(), stage.seconds, checkpoints)
@@ -154,14 +154,18 @@ def _drafts(
     )  # fmt: skip
     # greedy unless the caller says otherwise: that is how the scorecard's answers were made
     sampling = Sampling(temperature=0.0)
+    if not kept:
+        return [
+            (AdaptedModel(request.name, 0, request.base, None, material.template, sampling=sampling, lineage=lineage), None)
+        ]
     drafts: list[tuple[AdaptedModel, Made | None]] = []
-    for adapter in kept or [None]:
-        is_best = adapter is None or adapter.step == BEST_STEP
+    for adapter in kept:
+        is_best = adapter.step == BEST_STEP
         name = request.name if is_best else f"{request.name}:ckpt-step-{adapter.step}"
         # the scorecard is the best's; a checkpoint was not scored
         said = lineage if is_best else dataclasses.replace(lineage, scorecard={}, parent=request.name)
-        ref = adapter.ref if adapter else None
-        drafts.append((AdaptedModel(name, 0, request.base, ref, material.template, sampling=sampling, lineage=said), adapter))
+        model = AdaptedModel(name, 0, request.base, adapter.ref, material.template, sampling=sampling, lineage=said)
+        drafts.append((model, adapter))
     return drafts
 
 

@@ -112,6 +112,9 @@ class Knobs:
     shots: int | None = None
 
 
+NOTHING_TURNED = Knobs()
+
+
 def turned(knobs: Knobs, file: Path | None) -> dict[str, Any]:
     """What was said, flags before the file. Raises InvalidInput for a file that is no TOML or names what no recipe has."""
     said = {name: value for name, value in dataclasses.asdict(knobs).items() if value is not None}

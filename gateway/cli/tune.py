@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,46 +17,15 @@ from adapters.adapted_model import checked_name
 from adapters.data.dataset import open_dataset
 from adapters.errors import InvalidInput
 from adapters.prompts import PromptTemplate
-from adapters.tuning.recipe import Recipe, defaults
+from adapters.tuning.recipe import Recipe, choices, defaults
 from adapters.tuning.request import RunRequest, create
 from gateway import settings
-from gateway.cli.base import located
+from gateway.cli.base import chosen, located
 from gateway.cli.desk import Desk
+from gateway.cli.knobs import NOTHING_TURNED, Knobs, turned
 from gateway.cli.progress import ensure_runner, follow, report
-from gateway.cli.terminal import err
+from gateway.cli.terminal import err, print_json
 from gateway.jobs.store import Job
-
-
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class Knobs:
-    """What may be turned; what is left out gets a default for this data and base.
-
-    Parameters
-    ----------
-    epochs
-        Times through the training rows.
-    learning_rate
-        Highest learning rate.
-    rank
-        LoRA rank.
-    batch_size
-        Rows to one optimiser step.
-    max_length
-        Tokens to a row at most.
-    shots
-        Examples in the prompt, for few_shot.
-    seed
-        Decides the splits, the order and the start.
-    """
-
-    epochs: int | None = None
-    learning_rate: float | None = None
-    rank: int | None = None
-    batch_size: int | None = None
-    max_length: int | None = None
-    shots: int | None = None
-    seed: int | None = None
 
 
 def tune(
@@ -66,11 +34,15 @@ def tune(
     name: str,
     base: str | None = None,
     method: str = "lora",
-    knobs: Knobs = Knobs(),
+    knobs: Knobs = NOTHING_TURNED,
+    recipe: Path | None = None,
     system: str | None = None,
     prompt_column: str | None = None,
     completion_column: str | None = None,
+    validation: Path | None = None,
+    replay: Path | None = None,
     publish: Literal["better", "always", "never"] = "better",
+    preview: Annotated[bool, Parameter(negative="")] = False,
     detach: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -79,21 +51,29 @@ def tune(
     Parameters
     ----------
     file
-        JSONL (messages, or prompt and completion) or CSV.
+        JSONL, CSV, TSV, Parquet or text; the form of its rows is recognised.
     name
         What callers will put into `model`.
     base
         A base of the settings, by its name. Default: the first.
     method
-        lora, or few_shot (fixed examples in the prompt, nothing trained).
+        lora, qlora, full, head, prompt_tuning, continued_pretraining, or few_shot (examples in the prompt, nothing trained).
+    recipe
+        TOML file of knobs, by the names of their flags with underscores; a flag goes before it.
     system
         System text that the adapted model carries; it is trained with it and served with it.
     prompt_column
         CSV column of the question.
     completion_column
         CSV column of the answer.
+    validation
+        Rows to watch while it learns, in place of a share of the file.
+    replay
+        Rows to learn beside the file's, against forgetting; without it the base's own answers are taken.
     publish
         When the name shall point at it: when it is better, always, or never (it stays a draft).
+    preview
+        Show the first rows as the model will see them, and the recipe with its reasons; train nothing.
     detach
         Print the job's id and leave.
     json
@@ -101,8 +81,14 @@ def tune(
     """
     desk = Desk()
     template = PromptTemplate(system=system) if system else None
-    columns, turned = (prompt_column, completion_column), dataclasses.asdict(knobs)
-    job = submit(desk, file, name, base=base, method=method, knobs=turned, template=template, columns=columns, publish=publish)
+    columns, wanted = (prompt_column, completion_column), turned(knobs, recipe)
+    if preview:
+        _preview(desk, file, base, method, wanted, template, columns, json=json)
+        return
+    job = submit(
+        desk, file, name, base=base, method=method, knobs=wanted, template=template, columns=columns, publish=publish,
+        validation=validation, replay=replay,
+    )  # fmt: skip
     ensure_runner(desk)
     if detach:
         print(job.id)
@@ -110,6 +96,30 @@ def tune(
     if not json:
         err.print(f"{job.id} is in the queue", markup=False)
     report(follow(desk, job, quiet=json), json=json)
+
+
+def _preview(
+    desk: Desk,
+    file: Path,
+    base: str | None,
+    method: str,
+    wanted: dict[str, Any],
+    template: PromptTemplate | None,
+    columns: tuple[str | None, str | None],
+    *,
+    json: bool,
+) -> None:
+    from gateway.cli import preview
+
+    data = open_dataset(file, prompt_column=columns[0], completion_column=columns[1])
+    folder = located(chosen(desk.settings, base), desk.settings).folder
+    facts = bases.facts(folder)
+    recipe = recipe_for(method, len(data.examples), facts, wanted)
+    found = preview.look(data, folder, template, recipe)
+    if json:
+        print_json(preview.to_json(found, folder))
+    else:
+        preview.show(found, folder, recipe, choices(method, len(data.examples), facts, recipe.objective))
 
 
 def submit(
@@ -123,17 +133,18 @@ def submit(
     template: PromptTemplate | None = None,
     columns: tuple[str | None, str | None] = (None, None),
     publish: str = "better",
+    validation: Path | None = None,
+    replay: Path | None = None,
 ) -> Job:
     """Checks everything that can be checked now, writes the run's folder, and accepts the job."""
     checked_name(name)
-    setting = _base(desk.settings, base)
+    setting = chosen(desk.settings, base)
     if name in {known.name for known in desk.settings.bases}:
         raise InvalidInput(f"'{name}' is the name of a base; choose another for the adapted model", param="name")
     prompt_column, completion_column = columns
     dataset = open_dataset(file, prompt_column=prompt_column, completion_column=completion_column)
     base_folder = located(setting, desk.settings).folder
-    wanted = {knob: value for knob, value in (knobs or {}).items() if value is not None}
-    recipe = _recipe(method, len(dataset.examples), bases.facts(base_folder), wanted)
+    recipe = recipe_for(method, len(dataset.examples), bases.facts(base_folder), knobs or {})
     job_id = f"job-{secrets.token_hex(6)}"
     folder = desk.settings.runs / job_id
     request = RunRequest(
@@ -141,17 +152,13 @@ def submit(
         template=template, max_rank=desk.settings.engine_max_lora_rank or settings.RANK_STEPS[-1],
         prompt_column=prompt_column, completion_column=completion_column,
     )  # fmt: skip
-    create(folder, request, file)
+    create(folder, request, file, validation, replay)
     return desk.jobs.submit("tune", {"name": name, "run": str(folder), "publish": publish}, job_id=job_id)
 
 
-def _base(setting: settings.Settings, said: str | None) -> settings.BaseSetting:
-    for known in setting.bases:
-        if said in (None, known.name):
-            return known
-    known_names = ", ".join(known.name for known in setting.bases)
-    raise InvalidInput(f"there is no base '{said}' in the settings (there are: {known_names})", param="base")
-
-
-def _recipe(method: str, rows: int, facts: bases.BaseFacts, wanted: dict[str, Any]) -> Recipe:
-    return dataclasses.replace(defaults(method, rows, facts), **wanted)
+def recipe_for(method: str, rows: int, facts: bases.BaseFacts, wanted: dict[str, Any]) -> Recipe:
+    """The defaults for this case with what was asked for; alpha follows a rank that was given without it."""
+    recipe = defaults(method, rows, facts, wanted.get("objective"))
+    if "rank" in wanted and "alpha" not in wanted:
+        wanted = wanted | {"alpha": 2 * wanted["rank"]}
+    return dataclasses.replace(recipe, **wanted)
