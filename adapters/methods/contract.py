@@ -74,7 +74,9 @@ class Method:
     """The first is what it minimises unless told otherwise."""
     bits: int = 16
     """Of the base's weights while it trains."""
+    classifies: bool = False
+    """Trains a layer that gives labels, beside the language model."""
 
     @property
     def trains(self) -> bool:
-        return self.weights is not None
+        return self.weights is not None or self.classifies

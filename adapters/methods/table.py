@@ -12,6 +12,7 @@ from adapters.methods.lora import Lora
 METHODS: dict[str, Method] = {
     "zero_shot": Method(prompt=as_given),
     "few_shot": Method(prompt=with_shots),
+    "head": Method(prompt=as_given, objectives=("classification",), classifies=True),
     "lora": Method(prompt=as_given, weights=Lora(), objectives=("sft", "dpo")),
     "qlora": Method(prompt=as_given, weights=Lora(), objectives=("sft", "dpo"), bits=4),
     "full": Method(prompt=as_given, weights=Full(), objectives=("sft", "dpo")),

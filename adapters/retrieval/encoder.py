@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    import torch
     from numpy.typing import NDArray
+    from torch import nn
 
     Vectors = NDArray[np.float32]
 
@@ -34,6 +36,21 @@ class Encoder:
             list(texts), batch_size=batch_size, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
         )
         return np.ascontiguousarray(vectors, dtype=np.float32)
+
+    @property
+    def module(self) -> nn.Module:
+        """The transformer and what stands after it, for whoever tunes it."""
+        return self._model  # type: ignore[no-any-return]
+
+    def embed(self, texts: Sequence[str]) -> torch.Tensor:
+        """(len(texts), width), fp32: what `encode` gives, differentiable, all texts at once."""
+        batch = {name: value for name, value in self._model.preprocess(list(texts)).items()}
+        device = next(self._model.parameters()).device
+        moved = {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
+        return self._model(moved)["sentence_embedding"].float()  # type: ignore[no-any-return]
+
+    def save(self, folder: Path) -> None:
+        self._model.save(str(folder), create_model_card=False)
 
     def pieces(self, texts: Sequence[str]) -> list[int]:
         """How many pieces of its vocabulary each text falls into, the window aside."""

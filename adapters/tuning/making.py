@@ -65,7 +65,15 @@ class Making:
             self._model = opened if bits == 4 else opened.to(device.device())
         return self._model
 
-    def answers(self, template: PromptTemplate | None) -> list[Item]:
+    def baseline(self) -> list[Item]:
+        """What the base answers, under the prompt it is compared under."""
+        return self._answers(self.material.baseline_template)
+
+    def adapted(self) -> list[Item]:
+        """What answers after `train` or `reopen`."""
+        return self._answers(self.material.template)
+
+    def _answers(self, template: PromptTemplate | None) -> list[Item]:
         from adapters.tuning import device
 
         material, model, watch = self.material, self.base(self._bits), self.progress.raise_if_stopped
@@ -175,7 +183,8 @@ def made(folder: Path) -> list[Made]:
 def _made(folder: Path, step: int) -> Made:
     kept = place(folder, step)
     ref = AdapterRef(**json.loads((kept / ADAPTER_REF).read_bytes()))
-    return Made(step, kept / ADAPTER, ref, json.loads((kept / PROBE).read_bytes()))
+    probe = json.loads((kept / PROBE).read_bytes()) if (kept / PROBE).is_file() else None
+    return Made(step, kept / ADAPTER, ref, probe)
 
 
 def _sum(losses: list[RowLoss]) -> RowLoss:

@@ -32,13 +32,12 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A text, as ids or as features computed once, and which of the labels it has."""
+    """A text and which of the labels it has."""
 
-    input_ids: list[int]
-    features: torch.Tensor | None
-    """(features,), fp32; None where the model reads the ids itself."""
+    text: str
     label: int
-    line: int
+    features: torch.Tensor | None = None
+    """(features,), fp32, where they were computed before; None where the model reads the text itself."""
 
 
 class Objective(Protocol):
@@ -89,7 +88,7 @@ class Classes:
     """Cross-entropy of the label, averaged over rows; the model gives (rows, labels) logits for a list of `Labelled`."""
 
     def length(self, row: Labelled) -> int:
-        return len(row.input_ids)
+        return len(row.text)
 
     def weight(self, row: Labelled) -> int:
         return 1

@@ -5,6 +5,7 @@ Whoever watches reads the file; the run neither knows nor minds. Knows no loop a
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 import time
@@ -22,6 +23,13 @@ class Progress:
         self.stop = stop or threading.Event()
         _drop_torn_line(folder / METRICS_FILE)
         self._file = (folder / METRICS_FILE).open("a", buffering=1)
+
+    def within(self, name: str) -> Progress:
+        """The same run, with a folder of its own inside this one for what a second training keeps."""
+        inner = copy.copy(self)
+        inner.folder = self.folder / name
+        inner.folder.mkdir(exist_ok=True)
+        return inner
 
     def event(self, kind: str, **fields: Any) -> None:
         """Appends `{"event": kind, "time": unix seconds, …}`, visible to readers when this returns."""

@@ -26,7 +26,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 """What each word of a recipe may be."""
 
 RANGES: dict[str, tuple[float, float]] = {
-    "epochs": (1, 100),
+    "epochs": (1, 1000),
     "learning_rate": (1e-8, 1.0),
     "batch_size": (1, 4096),
     "micro_batch_size": (1, 4096),
@@ -164,7 +164,7 @@ def choices(method: str, n_examples: int, facts: BaseFacts, objective: str | Non
         Choice("objective", aim, "what this method minimises unless told otherwise"),
         Choice("epochs", epochs, why_epochs),
         Choice("learning_rate", rate, why_rate),
-        Choice("batch_size", 8 if few else 16, "8 to 32 rows a step; LoRA loses above 32 at any rank (Schulman et al., 2025)"),
+        *_batch(method, few),
         Choice("warmup_share", 0.05 if few else 0.03, "3 to 10 % of the steps (LoRA Land, 2024, arXiv 2405.00732)"),
         Choice("max_length", min(facts.context, 1024), "longer rows are rare, and memory grows with the longest"),
         Choice("early_stop_patience", 10 if method in SLOW else 2, "epochs without a lower validation loss"),
@@ -178,6 +178,13 @@ def choices(method: str, n_examples: int, facts: BaseFacts, objective: str | Non
         )
         found += [Choice("rank", rank, why), Choice("alpha", 2 * rank, "twice the rank (Biderman et al., 2024)")]
     return found
+
+
+def _batch(method: str, few: bool) -> list[Choice]:
+    if method == "head":
+        why = "features are small, and the problem is convex"
+        return [Choice("batch_size", 256, why), Choice("micro_batch_size", 256, why)]
+    return [Choice("batch_size", 8 if few else 16, "8 to 32 rows; LoRA loses above 32 at any rank (Schulman et al., 2025)")]
 
 
 def _epochs(method: str, aim: str, n_examples: int) -> tuple[int, str]:

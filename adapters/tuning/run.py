@@ -31,6 +31,7 @@ from adapters.intake.preflight import check_adapter
 from adapters.methods.table import method
 from adapters.registry import Registry, write_whole
 from adapters.tuning import recipe as recipes
+from adapters.tuning.heads import HeadMaking
 from adapters.tuning.making import BEST_STEP, Made, Making, made, place
 from adapters.tuning.material import Material, fit, read
 from adapters.tuning.progress import Progress
@@ -83,9 +84,9 @@ def _work(folder: Path, request: RunRequest, progress: Progress, said: Callable[
         data, parts = read(folder, request)
     with stage("fit"):
         material = fit(request, data, parts, progress)
-    making = Making(material, progress)
+    making = (HeadMaking if method(recipe.method).classifies else Making)(material, progress)
     with stage("baseline"):
-        before = _stored(folder / BASELINE, lambda: making.answers(material.baseline_template), progress)
+        before = _stored(folder / BASELINE, making.baseline, progress)
     if method(recipe.method).trains:
         with stage("training"):
             if place(folder, BEST_STEP).is_dir():
@@ -93,7 +94,7 @@ def _work(folder: Path, request: RunRequest, progress: Progress, said: Callable[
             else:
                 making.train()
     with stage("scorecard"):
-        after = _stored(folder / ADAPTED, lambda: making.answers(material.template), progress)
+        after = _stored(folder / ADAPTED, making.adapted, progress)
         comparison = compare(before, after, held_out=material.held_out, seed=recipe.seed)
     kept = made(folder) if method(recipe.method).trains else []
     with stage("check"):

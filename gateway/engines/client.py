@@ -102,9 +102,9 @@ class EngineClient:
         except (TimeoutError, aiohttp.ClientError, OSError):
             return None
 
-    async def ask(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The whole answer of POST /v1/completions. Raises GraftError with the engine's reason, EngineLost if it went away."""
-        status, text = await self._post("/v1/completions", body)
+    async def ask(self, body: dict[str, Any], path: str = "/v1/completions") -> dict[str, Any]:
+        """The whole answer to a POST. Raises GraftError with the engine's reason, EngineLost if it went away."""
+        status, text = await self._post(path, body)
         if status != 200:
             raise GraftError(f"the engine of '{self._base}' refused a question of ours: {_reason(text)}")
         reply: dict[str, Any] = msgspec.json.decode(text)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from adapters.errors import Unproven, Unservable
-from adapters.evaluation.probe import Probe, as_request, judge, read_reply
+from adapters.evaluation.probe import Probe, as_chat_requests, as_request, judge, read_chat_replies, read_reply
+from adapters.soft_slot import Slot
 from gateway.engines.client import EngineClient
 from gateway.engines.contract import Engine
 
@@ -32,7 +33,10 @@ class Cargo:
     folder: Path
     probe: Probe | None = None
     is_adapter: bool = True
-    """False for an engine whose own weights are the model's: there is nothing to load, but something to prove."""
+    """False where there is nothing to load, but something to prove: a soft prompt, which comes with each question, or an
+    engine whose own weights are the model's."""
+    slot: Slot | None = None
+    """Of a soft prompt."""
 
 
 @dataclass(slots=True)
@@ -201,8 +205,7 @@ class Holdings:
     async def _prove(self, cargo: Cargo) -> None:
         assert cargo.probe is not None  # `prove` has seen to it
         generation = self._generation
-        reply = await self._client.ask(as_request(cargo.probe, cargo.engine_name))
-        verdict = judge(cargo.probe, read_reply(cargo.probe, reply))
+        verdict = judge(cargo.probe, await self._seen(cargo, cargo.probe))
         self._notice()
         if not verdict.passed:
             if cargo.is_adapter and self.holds(cargo.engine_name):
@@ -212,3 +215,10 @@ class Holdings:
             )
         if generation == self._generation:
             self._proven.add(cargo.engine_name)
+
+    async def _seen(self, cargo: Cargo, probe: Probe) -> list[list[float]]:
+        """The engine's log-probabilities of the probe's tokens, row by row."""
+        if cargo.slot is None:
+            return read_reply(probe, await self._client.ask(as_request(probe, cargo.engine_name)))
+        bodies = as_chat_requests(probe, cargo.slot)
+        return read_chat_replies(probe, [await self._client.ask(body, "/v1/chat/completions") for body in bodies])

@@ -17,7 +17,10 @@ from adapters.adapted_model import AdaptedModel
 from adapters.errors import InvalidInput, NotFound, Unavailable, Unproven, Unservable
 from adapters.evaluation.probe import Probe, from_json
 from adapters.registry import Registry
+from adapters.soft_slot import Slot, read_slot
+from gateway.engines import classifier
 from gateway.engines.capacity import CapacityPlan, Standing, plan_base
+from gateway.engines.contract import EngineKind, Slots
 from gateway.engines.heat import Heat
 from gateway.engines.holdings import Cargo
 from gateway.engines.placing.contract import PlacementKnobs, Wanted
@@ -30,30 +33,39 @@ READY_WAIT_S = 90.0
 """A request waits this long for an engine that is starting: about twice what vLLM takes on a CPU."""
 
 
-CARGO_KEPT = 4096
-"""Models whose probe rows stay read; some kilobytes each."""
+CARGO_KEPT = 1024
+"""Models whose probe rows stay read, some kilobytes each; a soft prompt's embeddings are up to some hundred."""
+HEAD_SLOTS = Slots(max_loras=256, max_lora_rank=1, max_cpu_loras=4096)
+"""A head is some kilobytes, and a batch may hold any number of them."""
+SERVED = ("lora", "checkpoint", "soft_prompt", "head")
+"""Kinds of adapters that engines answer with."""
 
 
 class Group:
     """The replicas that serve the same weights."""
 
-    def __init__(self, settings: Settings, base: BaseSetting, plan: CapacityPlan | None, telemetry: Telemetry) -> None:
+    def __init__(
+        self, settings: Settings, base: BaseSetting, plan: CapacityPlan | None, telemetry: Telemetry, *,
+        kind: EngineKind | None = None, slots: Slots | None = None,
+    ) -> None:  # fmt: skip
+        """`kind` and `slots` where they are not what the settings and the plan say."""
         self.base, self.plan = base, plan
         self.heat = Heat()
         self._policy = POLICIES[settings.placement_policy](
             PlacementKnobs(settings.placement_load_bound, settings.placement_hot_share)
         )
         turn = asyncio.Lock()
-        slots = plan.slots if plan else None
+        slots = plan.slots if plan else slots
         self.replicas = [
-            Replica(settings, base, number, slots, turn=turn, telemetry=telemetry, hottest_first=self._hottest_first)
+            Replica(settings, base, number, slots, turn=turn, telemetry=telemetry, hottest_first=self._hottest_first, kind=kind)
             for number in range(base.replicas + len(base.urls))
         ]
 
     def choose(self, model: AdaptedModel, avoid: Replica | None) -> Replica:
         self.heat.touch(model.engine_name)
         others = [replica for replica in self.replicas if replica is not avoid and replica.is_ready]
-        wanted = Wanted(model.engine_name, model.adapter is not None, self.heat.share(model.engine_name))
+        is_loaded = model.adapter is not None and model.adapter.kind != "soft_prompt"
+        wanted = Wanted(model.engine_name, is_loaded, self.heat.share(model.engine_name))
         return self._policy.choose(others or self.replicas, wanted)
 
     def _hottest_first(self, engine_names: list[str]) -> list[str]:
@@ -75,6 +87,8 @@ class Pool:
         self._groups: dict[str, Group] = {}
         self._merged: dict[str, Group] = {}
         """By engine name."""
+        self._heads: dict[str, Group] = {}
+        """By the base's name: the classifier process that has the heads made on it."""
         self._cargo: OrderedDict[str, Cargo] = OrderedDict()
         """Of the models asked for last."""
         self.unproven: asyncio.Queue[tuple[AdaptedModel, str]] = asyncio.Queue()
@@ -94,8 +108,8 @@ class Pool:
 
     async def stop(self) -> None:
         await asyncio.gather(*(replica.stop() for replica in self._all()))
-        self._groups.clear()
-        self._merged.clear()
+        for groups in (self._groups, self._merged, self._heads):
+            groups.clear()
 
     @property
     def is_ready(self) -> bool:
@@ -104,7 +118,7 @@ class Pool:
 
     def engine_state(self) -> dict[str, list[dict[str, Any]]]:
         """What every engine is doing, by base; plain JSON."""
-        groups = self._groups | self._merged
+        groups = self._groups | self._merged | {group.base.name: group for group in self._heads.values()}
         return {name: [replica.state() for replica in group.replicas] for name, group in groups.items()}
 
     def plans(self) -> dict[str, CapacityPlan]:
@@ -129,6 +143,13 @@ class Pool:
                 raise
             yield replica
 
+    async def slot(self, model: AdaptedModel) -> Slot | None:
+        """Where the model's soft prompt goes into each question; None where it has none. Raises as `lease` does."""
+        if model.adapter is None or model.adapter.kind != "soft_prompt":
+            return None
+        cargo = await self._load_list(model)
+        return cargo.slot if cargo is not None else None
+
     @property
     def merged(self) -> list[str]:
         """Engine names of the models that have engines of their own."""
@@ -143,7 +164,7 @@ class Pool:
         """Returns once no request uses the adapter and no engine of ours can read its files."""
         merged = self._merged.pop(engine_name, None)
         self._cargo.pop(engine_name, None)
-        for group in self._groups.values():
+        for group in (*self._groups.values(), *self._heads.values()):
             for replica in group.replicas:
                 await replica.holdings.retire(engine_name)
         if merged is not None:
@@ -162,9 +183,9 @@ class Pool:
                 param="model",
                 code="model_not_found",
             )
-        if model.adapter is not None and model.adapter.kind not in ("lora", "checkpoint"):
+        if model.adapter is not None and model.adapter.kind not in SERVED:
             raise Unservable(
-                f"'{model.name}' has a {model.adapter.kind} adapter; engines serve LoRA and whole checkpoints", param="model"
+                f"'{model.name}' has a {model.adapter.kind} adapter; engines serve {', '.join(SERVED)}", param="model"
             )
         if model.retrieval is not None:
             raise Unservable(f"'{model.name}' needs documents to be searched, which is not served yet", param="model")
@@ -176,14 +197,21 @@ class Pool:
             raw = await asyncio.to_thread(self._registry.probe, model)
             probe: Probe | None = from_json(raw) if raw is not None else None
             folder = self._registry.adapter_folder(model)
-            self._cargo[model.engine_name] = Cargo(model.engine_name, folder, probe, is_adapter=model.adapter.kind == "lora")
+            slot: Slot | None = None
+            if model.adapter.kind == "soft_prompt":
+                slot = await asyncio.to_thread(read_slot, folder, model.base, model.prompt)
+            self._cargo[model.engine_name] = Cargo(
+                model.engine_name, folder, probe, is_adapter=model.adapter.kind in ("lora", "head"), slot=slot
+            )
             if len(self._cargo) > CARGO_KEPT:
                 self._cargo.popitem(last=False)
         return self._cargo[model.engine_name]
 
     async def _group(self, model: AdaptedModel) -> Group:
-        if model.adapter is None or model.adapter.kind == "lora":
+        if model.adapter is None or model.adapter.kind in ("lora", "soft_prompt"):
             return self._groups[model.base]
+        if model.adapter.kind == "head":
+            return await self._head_group(self._groups[model.base].base)
         if model.engine_name not in self._merged:
             folder: Path = self._registry.adapter_folder(model)
             base = BaseSetting(model.engine_name, str(folder), self._groups[model.base].base.flags)
@@ -192,5 +220,16 @@ class Pool:
                 await replica.start()
         return self._merged[model.engine_name]
 
+    async def _head_group(self, base: BaseSetting) -> Group:
+        """The classifier process of a base, started with the first head that is asked for."""
+        if base.name not in self._heads:
+            named = BaseSetting(f"{base.name}.heads", base.model)
+            group = Group(self._settings, named, None, self._telemetry, kind=classifier.command, slots=HEAD_SLOTS)
+            self._heads[base.name] = group
+            for replica in group.replicas:
+                await replica.start()
+        return self._heads[base.name]
+
     def _all(self) -> list[Replica]:
-        return [replica for group in (*self._groups.values(), *self._merged.values()) for replica in group.replicas]
+        groups = (*self._groups.values(), *self._merged.values(), *self._heads.values())
+        return [replica for group in groups for replica in group.replicas]

@@ -16,7 +16,7 @@ import aiohttp
 from adapters.errors import EngineLost, Unavailable
 from gateway.engines.admission import Admission
 from gateway.engines.client import EngineClient
-from gateway.engines.contract import Engine, Slots
+from gateway.engines.contract import Engine, EngineKind, Slots
 from gateway.engines.elsewhere import EngineElsewhere
 from gateway.engines.holdings import Cargo, Holdings
 from gateway.engines.kinds import ENGINES
@@ -34,6 +34,7 @@ class Replica:
     def __init__(
         self, settings: Settings, base: BaseSetting, number: int, slots: Slots | None, *,
         turn: asyncio.Lock, telemetry: Telemetry, hottest_first: Callable[[list[str]], list[str]],
+        kind: EngineKind | None = None,
     ) -> None:  # fmt: skip
         """The `number`-th of the base: first the children of this machine, then those elsewhere. No slots: no adapters."""
         self.base, self.name = base.name, f"{base.name}-{number}"
@@ -48,7 +49,7 @@ class Replica:
         else:
             self.engine = EngineProcess(
                 self.name,
-                partial(ENGINES[settings.engine_kind], settings, base, at, slots),
+                partial(kind or ENGINES[settings.engine_kind], settings, base, at, slots),
                 self.client,
                 socket=at,
                 log_file=settings.logs / f"engine-{self.name}.log",

@@ -5,11 +5,13 @@ Knows nothing of how the process is kept running or spoken to.
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from pathlib import Path
 
 from adapters import bases
+from adapters.errors import InvalidInput
 from gateway.engines.contract import EngineCommand, Slots
 from gateway.settings import BaseSetting, Settings
 
@@ -23,7 +25,7 @@ def command(settings: Settings, base: BaseSetting, socket: Path, slots: Slots | 
         "--model", str(folder),
         "--served-model-name", base.name,
         "--uds", str(socket),
-        *(_lora(slots) if slots else ()),
+        *((*_lora(slots), *_soft_prompts(folder)) if slots else ()),
         "--max-num-seqs", str(settings.engine_max_in_flight),
         "--max-model-len", str(settings.engine_max_model_len),
         "--dtype", "bfloat16",
@@ -41,6 +43,32 @@ def _lora(slots: Slots) -> tuple[str, ...]:
         "--max-lora-rank", str(slots.max_lora_rank),
         "--max-cpu-loras", str(slots.max_cpu_loras),
     )  # fmt: skip
+
+
+def _soft_prompts(folder: Path) -> tuple[str, ...]:
+    """Lets an engine with LoRA take soft prompts too; nothing for a base whose linear layers are not told by their names.
+
+    vLLM also wraps the embedding for LoRA, and with its first model runner, the one that the CPU build has, it dies as soon
+    as an answer with LoRA shares a batch with a soft prompt: fewer tokens are looked up than the batch has (seen with 0.32).
+    LoRA on embeddings is not served anyhow (adapters/intake/weights.py), so only the linear layers are wrapped.
+    """
+    names = _linear_names(folder)
+    return ("--enable-prompt-embeds", "--lora-target-modules", *names) if names else ()
+
+
+def _linear_names(folder: Path) -> list[str]:
+    """How the linear layers of a plain decoder are called; empty for mixtures of experts, towers beside the decoder, and
+    what cannot be read."""
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+        modules = bases.linear_shapes(folder)
+    except (OSError, ValueError, InvalidInput):  # vLLM serves more kinds of models than we can read
+        return []
+    if any(name.endswith("_config") and name not in ("text_config", "quantization_config") for name in config):
+        return []
+    if any(".experts." in module or module.endswith(".gate") for module in modules):
+        return []
+    return sorted({module.rpartition(".")[2] for module in modules})
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -165,10 +165,13 @@ def eventually(holds: Callable[[], bool], patience_s: float = 10.0) -> None:
 
 
 @contextmanager
-def gateway_on(home: Home, *stub_flags: str, socket: Path | None = None, **variables: str) -> Iterator[Gateway]:
-    """A gateway of its own; `stub_flags` go to the engine, `variables` are settings as the environment names them."""
+def gateway_on(
+    home: Home, *stub_flags: str, socket: Path | None = None, model: str | Path = BASE, **variables: str
+) -> Iterator[Gateway]:
+    """A gateway of its own; `stub_flags` go to the engine, `variables` are settings as the environment names them. `model`
+    is the base's folder, for what looks into it."""
     config = home.path / "graft.toml"
-    config.write_text(f'[[bases]]\nname = "{BASE}"\nmodel = "{BASE}"\nflags = {json.dumps(stub_flags)}\n')
+    config.write_text(f'[[bases]]\nname = "{BASE}"\nmodel = "{model}"\nflags = {json.dumps(stub_flags)}\n')
     variables = {"GRAFT_STORAGE_HOME": str(home.path), "GRAFT_ENGINE_KIND": "stub", "GRAFT_CONFIG": str(config)} | variables
     socket = socket or home.path / "g.sock"
     log = socket.with_name("gateway.log")
