@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from adapters.conversation import Example, Message, WireMessage, wire
-from adapters.data.tokens import IGNORED, Encoded, prompt_ids, stop_ids
+from adapters.data.tokens import IGNORED, Encoded
 from adapters.errors import Unservable
 from adapters.evaluation.probe import LEAST_SHIFT_NATS, MOST_PROMPT_TOKENS, MOST_ROWS, TOKENS_A_ROW, Probe, ProbeRow
+from adapters.evaluation.speaking import own_answers
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +90,9 @@ def record_in_chat(
         adapted = [_watching(model, [tuple(asked(prompt))], between)[0] for prompt in prompts]
         with untuned() as base_model:
             base = [_watching(base_model, [tuple(plain(prompt))], between)[0] for prompt in prompts]
-    found = [_row((), *both, messages) for *both, messages in zip(adapted, base, short, strict=True)]
+    found = [
+        _row((), with_adapter, without, messages) for with_adapter, without, messages in zip(adapted, base, short, strict=True)
+    ]
     return _strongest(found, str(next(model.parameters()).dtype).removeprefix("torch."))
 
 
@@ -112,28 +115,7 @@ def _strongest(found: list[ProbeRow], dtype: str) -> Probe:
 
 def general_rows(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[Encoded]:
     """Rows for an adapter from outside: general questions, with the adapted model's own greedy answers."""
-    import torch
-    from transformers import GenerationConfig
-
-    stops = stop_ids(tokenizer)
-    pad = min(stops, default=0)
-    config = GenerationConfig(
-        do_sample=False, max_new_tokens=LONGEST_ANSWER_TOKENS, eos_token_id=sorted(stops) or None, pad_token_id=pad
-    )
-    prompts = [prompt_ids(tokenizer, [{"role": "user", "content": text}]) for text in GENERAL_PROMPTS]
-    longest = max(map(len, prompts))
-    device = next(model.parameters()).device
-    # on the left, so that every answer starts in the same column
-    ids = torch.tensor([[pad] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
-    seen = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
-    with torch.inference_mode():
-        made = model.generate(input_ids=ids, attention_mask=seen, generation_config=config)[:, longest:].tolist()
-    rows = []
-    for line, (prompt, answer) in enumerate(zip(prompts, made, strict=True), start=1):
-        end = next((at + 1 for at, token in enumerate(answer) if token in stops), len(answer))
-        said, size = answer[:end], len(tokenizer.decode(answer[:end], skip_special_tokens=True).encode())
-        rows.append(Encoded(prompt + said, [IGNORED] * len(prompt) + said, line, size))
-    return rows
+    return own_answers(model, tokenizer, GENERAL_PROMPTS, longest=LONGEST_ANSWER_TOKENS)
 
 
 def _prompts(rows: Sequence[Encoded]) -> list[tuple[int, ...]]:

@@ -105,9 +105,9 @@ def compare(base: Sequence[Item], adapted: Sequence[Item], *, held_out: int, see
         raise InvalidInput("a comparison needs the same rows, at least one, in the same order on both sides", param="items")
     metric = BYTE_PROBABILITY if BYTE_PROBABILITY in base[0].values else primary([item.wanted for item in base])
     before, after = [item.values[metric] for item in base], [item.values[metric] for item in adapted]
-    difference = _bootstrap([y - x for x, y in zip(before, after, strict=True)], [1] * len(base), seed)
+    difference = paired([y - x for x, y in zip(before, after, strict=True)], [1] * len(base), seed)
     tokens = [item.loss.tokens for item in base]
-    nats = _bootstrap([y.loss.nats - x.loss.nats for x, y in zip(base, adapted, strict=True)], tokens, seed)
+    nats = paired([y.loss.nats - x.loss.nats for x, y in zip(base, adapted, strict=True)], tokens, seed)
     better, reason = _verdict(len(base), metric, difference, nats)
     base_losses, adapted_losses = [item.loss for item in base], [item.loss for item in adapted]
     return Comparison(
@@ -131,10 +131,10 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
 def _mean(values: Sequence[float], seed: int) -> Mean:
     if set(values) <= {0.0, 1.0}:
         return Mean(sum(values) / len(values), wilson(sum(values), len(values)))
-    return _bootstrap(values, [1] * len(values), seed)
+    return paired(values, [1] * len(values), seed)
 
 
-def _bootstrap(values: Sequence[float], weights: Sequence[int], seed: int) -> Mean:
+def paired(values: Sequence[float], weights: Sequence[int], seed: int) -> Mean:
     """Of sum(values) / sum(weights), resampling rows."""
     import numpy as np
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adapters.adapted_model import AdapterRef
-from adapters.methods.contract import Ground, Weights
+from adapters.methods.contract import Ground, OfTheBase, Weights
 from adapters.methods.full import Full
 from adapters.methods.lora import Lora
 from adapters.tuning.recipe import Recipe
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class ContinuedPretraining:
+class ContinuedPretraining(OfTheBase):
     kind = "lora"
 
     def __init__(self) -> None:
@@ -27,9 +27,6 @@ class ContinuedPretraining:
 
     def prepare(self, model: Any, ground: Ground) -> nn.Module:
         return self._by[ground.recipe.weights].prepare(model, ground)
-
-    def rate(self, parameter: str, epoch: int, recipe: Recipe) -> float:
-        return self._by[recipe.weights].rate(parameter, epoch, recipe)
 
     def served_rank(self, recipe: Recipe) -> int:
         return self._by[recipe.weights].served_rank(recipe)

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from adapters.adapted_model import AdapterRef
 from adapters.conversation import Example
+from adapters.data.tokens import Encoded
+from adapters.evaluation.probe import Probe
+from adapters.evaluation.recording import record
 from adapters.prompts import PromptTemplate
 from adapters.tuning.recipe import Recipe
 
@@ -34,6 +37,14 @@ class Ground:
     template: PromptTemplate | None
     examples: Sequence[Example]
     """The training rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The validation rows, as examples and as tokens."""
+
+    examples: Sequence[Example]
+    tokens: Sequence[Encoded]
 
 
 class Weights(Protocol):
@@ -58,8 +69,28 @@ class Weights(Protocol):
     def open(self, folder: Path, ground: Ground) -> Any:
         """The model that computes what the engine will compute from a saved folder."""
 
+    def asked(self, ground: Ground) -> Ground:
+        """The ground on which rows and questions are rendered for the tuned model; the same, unless it reads other tokens
+        than the base."""
+
+    def probe(self, model: Any, ground: Ground, watched: Watched, between: Callable[[], None]) -> Probe:
+        """What an engine that serves the opened model must answer. Raises Unservable where that is what the base answers."""
+
     def untuned(self, model: Any, ground: Ground) -> AbstractContextManager[Any]:
         """The base beside an opened model, for as long as the context lasts: its adapter off, or the base anew."""
+
+
+class OfTheBase:
+    """What methods that change the base's own weights have in common."""
+
+    def rate(self, parameter: str, epoch: int, recipe: Recipe) -> float:
+        return 1.0
+
+    def asked(self, ground: Ground) -> Ground:
+        return ground
+
+    def probe(self: Weights, model: Any, ground: Ground, watched: Watched, between: Callable[[], None]) -> Probe:
+        return record(model, watched.tokens, between=between, untuned=lambda: self.untuned(model, ground))
 
 
 Prompt = Callable[[PromptTemplate | None, Sequence[Example], Recipe], PromptTemplate | None]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from adapters import bases
 from adapters.adapted_model import AdapterRef
 from adapters.methods import peft_folder
-from adapters.methods.contract import Ground
+from adapters.methods.contract import Ground, OfTheBase
 from adapters.methods.lora import adapter_off
 from adapters.tuning.adapted import open_adapted
 from adapters.tuning.model_folder import write_model
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Full:
+class Full(OfTheBase):
     kind = "checkpoint"
 
     def prepare(self, model: Any, ground: Ground) -> nn.Module:
@@ -40,9 +40,6 @@ class Full:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in tuned)
         return model  # type: ignore[no-any-return]
-
-    def rate(self, parameter: str, epoch: int, recipe: Recipe) -> float:
-        return 1.0
 
     def served_rank(self, recipe: Recipe) -> int:
         return recipe.as_lora

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from adapters.adapted_model import AdapterRef
 from adapters.errors import InvalidInput
 from adapters.methods import peft_folder
-from adapters.methods.contract import Ground
+from adapters.methods.contract import Ground, OfTheBase
 from adapters.tuning.adapted import open_adapted
 from adapters.tuning.recipe import Recipe
 
@@ -28,7 +28,7 @@ PLACES = {"attention": ("attn", "attention"), "mlp": ("mlp", "feed_forward", "ff
 PISSA_START = "pissa_start"
 
 
-class Lora:
+class Lora(OfTheBase):
     """All linear layers unless the recipe says otherwise: attention alone loses even at equal parameters (Biderman et al.,
     2024, arXiv 2405.09673); the MLP alone forgets less for the same gain (PEFT's MetaMathQA benchmark)."""
 
@@ -38,6 +38,8 @@ class Lora:
         """The base frozen, the new matrices trainable in fp32: bf16 would round small steps away."""
         import torch
         from peft import LoraConfig, get_peft_model
+
+        from adapters.tuning.fused import fuse
 
         recipe = ground.recipe
         torch.manual_seed(recipe.seed)
@@ -50,10 +52,8 @@ class Lora:
         adapted: Any = get_peft_model(model, config, autocast_adapter_dtype=True)
         if recipe.variant == "pissa":
             setattr(adapted, PISSA_START, {name: tensor.detach().clone() for name, tensor in _tensors(adapted).items()})
+        fuse(adapted)
         return adapted  # type: ignore[no-any-return]
-
-    def rate(self, parameter: str, epoch: int, recipe: Recipe) -> float:
-        return 1.0
 
     def served_rank(self, recipe: Recipe) -> int:
         return {"plain": recipe.rank, "pissa": 2 * recipe.rank, "dora": _dora_rank(recipe)}[recipe.variant]

@@ -8,11 +8,13 @@ from adapters.methods.contract import Method
 from adapters.methods.full import Full
 from adapters.methods.in_context import as_given, with_shots
 from adapters.methods.lora import Lora
+from adapters.methods.prompt_tuning import PromptTuning
 
 METHODS: dict[str, Method] = {
     "zero_shot": Method(prompt=as_given),
     "few_shot": Method(prompt=with_shots),
     "head": Method(prompt=as_given, objectives=("classification",), classifies=True),
+    "prompt_tuning": Method(prompt=as_given, weights=PromptTuning()),
     "lora": Method(prompt=as_given, weights=Lora(), objectives=("sft", "dpo")),
     "qlora": Method(prompt=as_given, weights=Lora(), objectives=("sft", "dpo"), bits=4),
     "full": Method(prompt=as_given, weights=Full(), objectives=("sft", "dpo")),

@@ -44,7 +44,7 @@ class Encoder:
 
     def embed(self, texts: Sequence[str]) -> torch.Tensor:
         """(len(texts), width), fp32: what `encode` gives, differentiable, all texts at once."""
-        batch = {name: value for name, value in self._model.preprocess(list(texts)).items()}
+        batch = dict(self._model.preprocess(list(texts)))
         device = next(self._model.parameters()).device
         moved = {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
         return self._model(moved)["sentence_embedding"].float()  # type: ignore[no-any-return]

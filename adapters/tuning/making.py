@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 from adapters import bases
 from adapters.adapted_model import AdapterRef
-from adapters.data.tokens import encode_all, encode_documents
+from adapters.data.tokens import Encoded, encode_all, encode_documents
 from adapters.errors import InvalidInput
 from adapters.evaluation import probe as probes
 from adapters.evaluation.completer import LocalCompleter
 from adapters.evaluation.loss import RowLoss, measure
-from adapters.evaluation.recording import record
 from adapters.evaluation.scorecard import Item, score, score_documents
-from adapters.methods.contract import Weights
+from adapters.methods.contract import Ground, Watched, Weights
 from adapters.methods.table import method
-from adapters.prompts import PromptTemplate
 from adapters.registry import PROBE, write_whole
+from adapters.tuning.forgetting import Watch, replayed
 from adapters.tuning.material import Material, Rows
 from adapters.tuning.progress import Progress
 
@@ -54,6 +53,7 @@ class Making:
         self.folder, self.recipe = progress.folder, material.ground.recipe
         self._model: Any = None
         self._bits = 16
+        self._watch = Watch(self.folder, material.tokenizer, progress.raise_if_stopped)
 
     def base(self, bits: int = 16) -> Any:
         """The base, loaded when first needed; from the moment it is tuned, what it became."""
@@ -67,22 +67,36 @@ class Making:
 
     def baseline(self) -> list[Item]:
         """What the base answers, under the prompt it is compared under."""
-        return self._answers(self.material.baseline_template)
+        answers = self._answers(dataclasses.replace(self.material.ground, template=self.material.baseline_template))
+        if self.watches_forgetting:
+            self._watch.begin(self.base())
+        return answers
 
     def adapted(self) -> list[Item]:
         """What answers after `train` or `reopen`."""
-        return self._answers(self.material.template)
+        weights, ground = method(self.recipe.method).weights, self.material.ground
+        return self._answers(weights.asked(ground) if weights is not None else ground)
 
-    def _answers(self, template: PromptTemplate | None) -> list[Item]:
+    @property
+    def watches_forgetting(self) -> bool:
+        """Whether the weights that are served are the base's, changed."""
+        weights = method(self.recipe.method).weights
+        return weights is not None and weights.kind in ("lora", "checkpoint")
+
+    def forgetting(self) -> dict[str, Any]:
+        """After `train` or `reopen`: what the scorecard says of it."""
+        return self._watch.end(self.base(self._bits), self.recipe.seed)
+
+    def _answers(self, ground: Ground) -> list[Item]:
         from adapters.tuning import device
 
         material, model, watch = self.material, self.base(self._bits), self.progress.raise_if_stopped
         if self.recipe.objective == "lm":
             return score_documents(self._document_losses(model), material.scored)
-        rows, _ = encode_all(material.tokenizer, material.scored, template, material.facts.context)
+        rows, _ = encode_all(ground.tokenizer, material.scored, ground.template, material.facts.context)
         losses = measure(model, rows, device.device(), between=watch)
-        completer = LocalCompleter(model, material.tokenizer, max_new_tokens=material.answer_tokens, between=watch)
-        return score(completer, losses, material.scored, template)
+        completer = LocalCompleter(model, ground.tokenizer, max_new_tokens=material.answer_tokens, between=watch)
+        return score(completer, losses, material.scored, ground.template)
 
     def _document_losses(self, model: Any) -> list[RowLoss]:
         from adapters.tuning import device
@@ -94,18 +108,23 @@ class Making:
 
     def train(self) -> None:
         """Leaves the adapters' files in the folder. Training that had ended before only reads its best weights."""
-        from adapters.tuning.trainer import train
+        from adapters.tuning.trainer import FORGETTING, train
 
         adapts = method(self.recipe.method)
         weights = adapts.weights
         if weights is None:
             raise InvalidInput(f"{self.recipe.method} does not train", param="method")
+        if self.watches_forgetting:
+            self._watch.begin(self.base())
         base = self.base(adapts.bits)
-        train_rows, validation_rows = self._rows(base)
+        train_rows, validation_rows = self._rows(base, weights.asked(self.material.ground))
         if self.recipe.gradient_checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})
         self._model = weights.prepare(base, self.material.ground)
-        outcome = train(self._model, train_rows, validation_rows, self.recipe, self.progress, rate=weights.rate)
+        outcome = train(
+            self._model, train_rows, validation_rows, self.recipe, self.progress, rate=weights.rate,
+            after_epoch=lambda: {FORGETTING: self._watch.rise(self._model)} if self.watches_forgetting else {},
+        )  # fmt: skip
         self.progress.event("trained", **dataclasses.asdict(outcome))
         self._save_all(weights)
         self._bits = 16
@@ -116,7 +135,8 @@ class Making:
 
         trainable = {name: parameter for name, parameter in self._model.named_parameters() if parameter.requires_grad}
         files = checkpoint.epoch_files(self.folder) | {BEST_STEP: self.folder / checkpoint.BEST}
-        ground, refs = self.material.ground, {}
+        ground, validation, refs = self.material.ground, self.material.validation, {}
+        watched = Watched(validation.examples, validation.tokens)
         for step, file in files.items():
             beside = place(self.folder, step).with_name(f".{place(self.folder, step).name}")
             for stale in (beside, place(self.folder, step)):
@@ -129,10 +149,7 @@ class Making:
             beside = place(self.folder, step).with_name(f".{place(self.folder, step).name}")
             self._model = None
             self._model = weights.open(beside / ADAPTER, ground)
-            probe = record(
-                self._model, self.material.validation.tokens, between=self.progress.raise_if_stopped,
-                untuned=lambda: weights.untuned(self._model, ground),
-            )  # fmt: skip
+            probe = weights.probe(self._model, ground, watched, self.progress.raise_if_stopped)
             self.progress.event("probe", step=step, rows=len(probe.rows), shift_nats=round(probe.shift, 2))
             write_whole(beside / PROBE, json.dumps(probes.to_json(probe)))
             os.rename(beside, place(self.folder, step))
@@ -143,10 +160,14 @@ class Making:
         if weights is not None and self._model is None:
             self._model = weights.open(place(self.folder, BEST_STEP) / ADAPTER, self.material.ground)
 
-    def _rows(self, base: Any) -> tuple[list[Any], list[Any]]:
+    def _rows(self, base: Any, asked: Ground) -> tuple[list[Any], list[Any]]:
         train, validation = self.material.train, self.material.validation
+        if asked is not self.material.ground:  # the tuned model reads other tokens than the base
+            context = self.material.facts.context
+            own = [encode_all(asked.tokenizer, part.examples, asked.template, context)[0] for part in (train, validation)]
+            return own[0], own[1]
         if self.recipe.objective != "dpo":
-            return list(train.tokens), list(validation.tokens)
+            return [*train.tokens, *self._replayed(base)], list(validation.tokens)
         from adapters.tuning.objectives import Pair
 
         both = [pair for rows in (train, validation) for pair in zip(rows.tokens, rows.rejected, strict=True)]
@@ -156,6 +177,18 @@ class Making:
         reference: list[tuple[float, float]] = [tuple(row) for row in json.loads(file.read_bytes())]
         rows: list[Pair] = [Pair(*pair, nats) for pair, nats in zip(both, reference, strict=True)]
         return rows[: len(train.tokens)], rows[len(train.tokens) :]
+
+    def _replayed(self, base: Any) -> list[Encoded]:
+        """Rows against forgetting: the user's, or the base's own answers."""
+        share, train = self.recipe.replay_share, self.material.train
+        if self.material.replay:
+            return self.material.replay
+        if not share:
+            return []
+        return replayed(
+            self.folder, base, self.material.tokenizer, share=share, beside=len(train.tokens), seed=self.recipe.seed,
+            between=self.progress.raise_if_stopped,
+        )  # fmt: skip
 
     def _log_probabilities(self, base: Any, *parts: Rows) -> list[tuple[float, float]]:
         """Nats of the chosen and the rejected answer of every row, under the base."""

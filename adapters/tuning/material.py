@@ -21,7 +21,7 @@ from adapters.methods.table import method
 from adapters.prompts import PromptTemplate
 from adapters.tuning.memory import check_fits
 from adapters.tuning.progress import Progress
-from adapters.tuning.request import RunRequest, data_file, validation_file
+from adapters.tuning.request import RunRequest, data_file, replay_file, validation_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,6 +57,8 @@ class Material:
     scored: list[Example]
     held_out: int
     answer_tokens: int
+    replay: list[Encoded]
+    """Rows of the user's to learn beside the data's."""
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -86,7 +88,7 @@ def read(folder: Path, request: RunRequest) -> tuple[Dataset, Splits]:
     return data, Splits(train, watched, held_out)
 
 
-def fit(request: RunRequest, data: Dataset, parts: Splits, progress: Progress) -> Material:
+def fit(folder: Path, request: RunRequest, data: Dataset, parts: Splits, progress: Progress) -> Material:
     """Tokens of every row, and a stop in a second if memory will not do."""
     recipe, facts = request.recipe, bases.facts(request.base_folder)
     tokenizer = bases.open_tokenizer(request.base_folder)
@@ -119,7 +121,19 @@ def fit(request: RunRequest, data: Dataset, parts: Splits, progress: Progress) -
     ground = Ground(recipe, request.base_folder, request.base, tokenizer, template, train.examples)
     # what trains is compared with the base under the same prompt; what only prompts, with the base left alone
     baseline = template if adapts.trains else None
-    return Material(data, facts, ground, baseline, train, validation, scored, len(held_out.examples), answer_tokens)
+    replay = _replay(folder, tokenizer, longest)
+    return Material(data, facts, ground, baseline, train, validation, scored, len(held_out.examples), answer_tokens, replay)
+
+
+def _replay(folder: Path, tokenizer: PreTrainedTokenizerBase, longest: int) -> list[Encoded]:
+    """Rendered without the adapted model's prompt: they keep what the base does when nobody asks for the new task."""
+    file = replay_file(folder)
+    if file is None:
+        return []
+    data = open_dataset(file, shown_as=file.name)
+    if data.form == TEXT:
+        return encode_documents(tokenizer, data.examples, longest)
+    return encode_all(tokenizer, data.examples, None, longest)[0]
 
 
 def _rows(

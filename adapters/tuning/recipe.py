@@ -149,12 +149,17 @@ class Choice:
     why: str
 
 
-def defaults(method: str, n_examples: int, facts: BaseFacts, objective: str | None = None) -> Recipe:
+def defaults(
+    method: str, n_examples: int, facts: BaseFacts, objective: str | None = None, variant: str | None = None
+) -> Recipe:
     """A recipe to start from, for this many rows and this base; change what you like with `dataclasses.replace`."""
-    return Recipe(method=method, **{choice.knob: choice.value for choice in choices(method, n_examples, facts, objective)})
+    found = choices(method, n_examples, facts, objective, variant)
+    return Recipe(method=method, **{choice.knob: choice.value for choice in found})
 
 
-def choices(method: str, n_examples: int, facts: BaseFacts, objective: str | None = None) -> list[Choice]:
+def choices(
+    method: str, n_examples: int, facts: BaseFacts, objective: str | None = None, variant: str | None = None
+) -> list[Choice]:
     """What `defaults` sets for this case, each with its source; every other knob stays as `Recipe` has it."""
     aim = objective or {"head": "classification", "continued_pretraining": "lm"}.get(method, "sft")
     rate, why_rate = _rate(method, aim, facts.hidden)
@@ -170,14 +175,17 @@ def choices(method: str, n_examples: int, facts: BaseFacts, objective: str | Non
         Choice("early_stop_patience", 10 if method in SLOW else 2, "epochs without a lower validation loss"),
     ]
     if method in ("lora", "qlora", "continued_pretraining"):
-        rank = 64 if method == "continued_pretraining" else 16
-        why = (
-            "new knowledge needs a high rank (Biderman et al., 2024, arXiv 2405.09673)"
-            if rank == 64
-            else "16 to 32 for style, format and classification (Biderman et al., 2024, arXiv 2405.09673)"
-        )
+        rank, why = _rank(method, variant)
         found += [Choice("rank", rank, why), Choice("alpha", 2 * rank, "twice the rank (Biderman et al., 2024)")]
     return found
+
+
+def _rank(method: str, variant: str | None) -> tuple[int, str]:
+    if method == "continued_pretraining":
+        return 64, "new knowledge needs a high rank (Biderman et al., 2024, arXiv 2405.09673)"
+    if variant in ("dora", "pissa"):
+        return 8, "half of LoRA's, as it is saved at twice its rank; DoRA holds up at half (Liu et al., 2024)"
+    return 16, "16 to 32 for style, format and classification (Biderman et al., 2024, arXiv 2405.09673)"
 
 
 def _batch(method: str, few: bool) -> list[Choice]:
@@ -207,8 +215,8 @@ def _rate(method: str, aim: str, hidden: int) -> tuple[float, str]:
         return 1e-2, "tens of times a weight's rate: few parameters, far from the loss (Lester et al., 2021)"
     lora = lora_learning_rate(hidden)
     if aim == "dpo":
-        share = 10 if method != "full" else 100
-        return lora / share, f"a tenth of supervised tuning's (Tunstall et al., 2023, arXiv 2310.16944), whose is {sweeps}"
+        share = 5 if method != "full" else 50
+        return lora / share, f"a fifth of supervised tuning's, which a bad answer's pull would overshoot; whose is {sweeps}"
     if method == "full":
         return lora / 10, f"a tenth of LoRA's (Schulman et al., 2025), whose is {sweeps}"
     return lora, sweeps

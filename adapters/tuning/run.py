@@ -1,6 +1,7 @@
 """One tuning, from a data file to a draft in the registry, in stages whose results lie in the run's folder.
 
     metrics.jsonl    what happened, line by line      baseline.json, adapted.json   every scored answer of both arms
+    references.json  what the base says of itself     forgetting.json               how it stands to that afterwards
     checkpoint.safetensors, best.safetensors, epoch-<step>.safetensors              weights on the way
     kept/best, kept/step-<n>   adapters with adapter.json (what they are) and probe.json (what an engine must answer)
     seconds.json     per stage                        result.json or failure.json   the end; run.lock while it works
@@ -26,7 +27,7 @@ from typing import Any
 from adapters.adapted_model import AdaptedModel, Lineage, Sampling
 from adapters.errors import Conflict, GraftError, Interrupted
 from adapters.evaluation.loss import RowLoss
-from adapters.evaluation.scorecard import Comparison, Item, compare
+from adapters.evaluation.scorecard import Item, compare
 from adapters.intake.preflight import check_adapter
 from adapters.methods.table import method
 from adapters.registry import Registry, write_whole
@@ -38,7 +39,7 @@ from adapters.tuning.progress import Progress
 from adapters.tuning.request import RunRequest, read_request
 
 RESULT, FAILURE, SECONDS, LOCK = "result.json", "failure.json", "seconds.json", "run.lock"
-BASELINE, ADAPTED = "baseline.json", "adapted.json"
+BASELINE, ADAPTED, FORGOTTEN = "baseline.json", "adapted.json", "forgetting.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def _work(folder: Path, request: RunRequest, progress: Progress, said: Callable[
     with stage("read"):
         data, parts = read(folder, request)
     with stage("fit"):
-        material = fit(request, data, parts, progress)
+        material = fit(folder, request, data, parts, progress)
     making = (HeadMaking if method(recipe.method).classifies else Making)(material, progress)
     with stage("baseline"):
         before = _stored(folder / BASELINE, making.baseline, progress)
@@ -96,22 +97,34 @@ def _work(folder: Path, request: RunRequest, progress: Progress, said: Callable[
     with stage("scorecard"):
         after = _stored(folder / ADAPTED, making.adapted, progress)
         comparison = compare(before, after, held_out=material.held_out, seed=recipe.seed)
+        scorecard = comparison.to_json() | _forgetting(folder, making, progress)
     kept = made(folder) if method(recipe.method).trains else []
     with stage("check"):
         for one in kept:
             if one.ref.kind == "lora":
                 check_adapter(one.folder, request.base_folder, request.max_rank)
     with stage("draft"):
-        drafts = _drafts(request, material, kept, comparison)
+        drafts = _drafts(request, material, kept, scorecard)
         registry = Registry(request.registry)
         for draft, adapter in drafts:
             registry.add(draft, adapter.folder if adapter else None, adapter.probe if adapter else None)
             if adapter is not None and adapter.step != BEST_STEP:
                 progress.event("checkpoint", step=adapter.step, name=draft.name)
     best, checkpoints = drafts[-1][0], {draft.name: draft.digest[:12] for draft, _ in drafts[:-1]}
-    result = Result(best.name, best.digest[:12], comparison.better, comparison.to_json(), stage.seconds, checkpoints)
+    result = Result(best.name, best.digest[:12], comparison.better, scorecard, stage.seconds, checkpoints)
     write_whole(folder / RESULT, json.dumps(dataclasses.asdict(result), indent=1))
     return result
+
+
+def _forgetting(folder: Path, making: Making, progress: Progress) -> dict[str, Any]:
+    """The scorecard's part on it, measured once; empty where no weights of the base are changed."""
+    if not making.watches_forgetting:
+        return {}
+    if not (folder / FORGOTTEN).is_file():
+        measured = making.forgetting()
+        write_whole(folder / FORGOTTEN, json.dumps(measured))
+        progress.event("forgetting", **{key: measured[key] for key in ("nats_per_token", "before", "after", "n")})
+    return {"forgetting": json.loads((folder / FORGOTTEN).read_bytes())}
 
 
 class _Stages:
@@ -145,12 +158,12 @@ def _stored(file: Path, make: Callable[[], Sequence[Item]], progress: Progress) 
 
 
 def _drafts(
-    request: RunRequest, material: Material, kept: Sequence[Made], comparison: Comparison
+    request: RunRequest, material: Material, kept: Sequence[Made], scorecard: dict[str, Any]
 ) -> list[tuple[AdaptedModel, Made | None]]:
     """The adapted model that the run was for, last, and before it those of its kept checkpoints."""
     lineage = Lineage(
         method=request.recipe.method, dataset=material.data.fingerprint, recipe=recipes.to_json(request.recipe),
-        run=request.run_id, scorecard=comparison.to_json(), base_digest=material.facts.digest,
+        run=request.run_id, scorecard=scorecard, base_digest=material.facts.digest,
         code_version=_code_version(), created=datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
     # greedy unless the caller says otherwise: that is how the scorecard's answers were made

@@ -34,6 +34,11 @@ class Outcome:
     stopped_early: bool
 
 
+FORGETTING = "forgetting_nats"
+"""What `after_epoch` calls the rise of loss on the base's own words, which the recipe's budget bounds."""
+MOST_TIME_SAVING = 0.05
+"""Share of the time that checkpoints may take: of a whole model they are gigabytes, and then come less often."""
+
 Rate = Callable[[str, int, Recipe], float]
 """Of a parameter, by name, in an epoch: its share of the recipe's learning rate."""
 
@@ -53,7 +58,7 @@ def train(
     adam = torch.optim.AdamW(_groups(trainable, recipe, rate), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     model, optimiser = accelerator.prepare(model, adam)
     at = checkpoint.restore(run.folder / CHECKPOINT, trainable, adam)
-    saved = time.monotonic()
+    saved, saving_s = time.monotonic(), 0.0
     lengths = [aim.length(row) for row in train_rows]
     steps = recipe.epochs * math.ceil(len(train_rows) / recipe.batch_size)
     pace = _Pace(at.step, steps)
@@ -81,22 +86,32 @@ def train(
             at.step, at.window = at.step + 1, at.window + 1
             said = pace.after(at.step, tokens=sum(lengths[row] for rows in window for row in rows))
             run.event("step", step=at.step, steps=steps, epoch=at.epoch + 1, loss=loss, learning_rate=now, **said)
-            if run.stop.is_set() or time.monotonic() - saved >= recipe.checkpoint_every_s:
+            if run.stop.is_set() or time.monotonic() - saved >= max(recipe.checkpoint_every_s, saving_s / MOST_TIME_SAVING):
+                began = time.monotonic()
                 checkpoint.save(run.folder / CHECKPOINT, trainable, adam, at)
                 saved = time.monotonic()
+                saving_s = saved - began
             run.raise_if_stopped()
 
         loss = mean_loss(aim, model, validation_rows, accelerator.device, between=run.raise_if_stopped)
         _refuse_nonsense(loss, at.step)
-        run.event("validation", loss=loss, step=at.step, epoch=at.epoch + 1, **after_epoch())
+        seen = after_epoch()
+        run.event("validation", loss=loss, step=at.step, epoch=at.epoch + 1, **seen)
         at.epoch, at.window, at.epochs_without_gain = at.epoch + 1, 0, at.epochs_without_gain + 1
-        if loss < at.best_loss:
+        is_within = seen.get(FORGETTING, 0.0) <= (recipe.forgetting_budget or math.inf)
+        if loss < at.best_loss and is_within:
             at.best_loss, at.best_step, at.epochs_without_gain = loss, at.step, 0
             # before the checkpoint that counts on it: killed in between, the epoch's end is simply done again
             checkpoint.save_weights(run.folder / BEST, trainable)
         checkpoint.keep_epoch(run.folder, trainable, at.step, keep=recipe.keep_checkpoints)
         checkpoint.save(run.folder / CHECKPOINT, trainable, adam, at)
 
+    if not (run.folder / BEST).is_file():
+        raise InvalidInput(
+            f"every epoch forgot more than the {recipe.forgetting_budget:g} nats per token of forgetting_budget; "
+            "lower learning_rate, or set replay_share",
+            param="forgetting_budget",
+        )
     checkpoint.restore_weights(run.folder / BEST, trainable)
     for parameter in trainable.values():
         parameter.requires_grad_(True)
@@ -147,7 +162,7 @@ class _Pace:
         self.tokens += tokens
         elapsed_s = time.monotonic() - self.started
         left_s = elapsed_s / (step - self.first) * (self.steps - step)
-        return {"tokens_per_s": round(self.tokens / elapsed_s, 1), "seconds_left": round(left_s, 1)}
+        return {"tokens": tokens, "tokens_per_s": round(self.tokens / elapsed_s, 1), "seconds_left": round(left_s, 1)}
 
 
 def _computes_bf16(model: nn.Module) -> bool:

@@ -63,7 +63,7 @@ class Answer:
         ask = read(self._body)
         model = await self._serving.resolver.resolve(ask.model, _sticky(scope) or ask.user)
         scope["state"][MODEL_IN_SCOPE] = model.name
-        body = compose(ask, model, self._route)
+        body = compose(ask, model, self._route, await self._serving.pool.slot(model))
         with self._telemetry.inflight.labels(model.name).track_inprogress():
             try:
                 await self._ask_twice(ask, model, body, send)

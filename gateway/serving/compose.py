@@ -13,6 +13,7 @@ import msgspec
 from adapters import prompts
 from adapters.adapted_model import AdaptedModel
 from adapters.errors import InvalidInput
+from adapters.soft_slot import Slot
 from gateway.wire.decoding import decode
 from gateway.wire.openai import Head, Message, Part
 
@@ -64,12 +65,21 @@ def read(body: bytes) -> Ask:
     return Ask(head.model, stream, bool(stream and options and options.include_usage), head.user, fields)
 
 
-def compose(ask: Ask, model: AdaptedModel, route: Route) -> bytes:
-    """The body to send to the engine. Raises InvalidInput that names the field."""
+def compose(ask: Ask, model: AdaptedModel, route: Route, slot: Slot | None = None) -> bytes:
+    """The body to send to the engine. `slot`: that of the model's soft prompt, if it has one.
+
+    Raises InvalidInput that names the field.
+    """
     fields: dict[str, Any] = dict(ask.fields)
-    fields["model"] = model.engine_name
+    fields["model"] = model.asked_as
     if route == "/v1/chat/completions":
-        fields["messages"] = _messages(ask, model)
+        fields["messages"] = _messages(ask, model, slot)
+    elif slot is not None:
+        raise InvalidInput(
+            f"'{model.name}' carries a soft prompt, which stands in the system message: use /v1/chat/completions",
+            param="model",
+            code="unsupported_endpoint",
+        )
     elif model.prompt is not None:
         raise InvalidInput(
             f"'{model.name}' carries a prompt of messages, which a plain completion cannot: use /v1/chat/completions",
@@ -89,7 +99,7 @@ def _given(ask: Ask, name: str) -> bool:
     return any(bytes(ask.fields.get(name, b"null")) != b"null" for name in names)
 
 
-def _messages(ask: Ask, model: AdaptedModel) -> Any:
+def _messages(ask: Ask, model: AdaptedModel, slot: Slot | None) -> Any:
     raw = ask.fields.get("messages")
     if raw is None:
         raise InvalidInput("the body has no 'messages'", param="messages", code="missing_required_parameter")
@@ -97,6 +107,8 @@ def _messages(ask: Ask, model: AdaptedModel) -> Any:
         if isinstance(message.content, list):
             for number, part in enumerate(message.content):
                 _check_part(part, f"messages[{place}].content[{number}]")
+    if slot is not None:
+        return slot.around(decode(raw, list[dict[str, Any]], within="messages"))
     if model.prompt is None:
         return raw
     return prompts.render(model.prompt, decode(raw, list[dict[str, Any]], within="messages"))

@@ -41,15 +41,15 @@ class Renaming:
     """Puts the caller's name for the model where the engine wrote its own."""
 
     def __init__(self, ask: Ask, model: AdaptedModel) -> None:
-        self.said, self.engine_name = ask.model, model.engine_name
-        self._theirs = b'"model":' + msgspec.json.encode(model.engine_name)
+        self.said, self.asked_as = ask.model, model.asked_as
+        self._theirs = b'"model":' + msgspec.json.encode(model.asked_as)
         self._ours = b'"model":' + msgspec.json.encode(ask.model)
 
     def body(self, body: bytes) -> bytes:
         return body if self._theirs == self._ours else body.replace(self._theirs, self._ours)
 
     def text(self, text: str) -> str:
-        return text.replace(self.engine_name, self.said)
+        return text.replace(self.asked_as, self.said)
 
 
 async def whole(upstream: aiohttp.ClientResponse, renaming: Renaming, tally: Tally) -> bytes:
