@@ -3,7 +3,7 @@
     <root>/<name>/<digest12>/            one adapted model, immutable, never moved once it is there
         adapted_model.json               written last
         adapter/                         PEFT files; of a checkpoint, a whole Hugging Face model folder
-        probe.json                       what an engine that serves it must answer (evaluation/probe.py)
+        probe.json, README.md            what an engine that serves it must answer (evaluation/probe.py); for people
     <root>/<name>/versions/<n>           a file holding a digest12; while no such file names a folder, it is a draft
     <root>/<name>/versions/<n>.forced    why it was promoted past the publish gate
     <root>/<name>/versions/<n>.retired   what the number stood for; no number is given twice
@@ -29,10 +29,11 @@ from typing import Any
 from adapters import folders
 from adapters.adapted_model import ADAPTER_KINDS, AdaptedModel, AdapterRef, checked_name, from_json, to_json
 from adapters.errors import Conflict, InvalidInput, NotFound
+from adapters.model_card import card
 
 MANIFEST = "adapted_model.json"
 ADAPTER_FILES = "adapter"
-PROBE = "probe.json"
+PROBE, CARD = "probe.json", "README.md"
 WEIGHTS, CHECKPOINT_WEIGHTS = ADAPTER_KINDS["lora"], ADAPTER_KINDS["checkpoint"]
 INCOMING = ".incoming-"
 FORCED, RETIRED = ".forced", ".retired"
@@ -63,6 +64,7 @@ class Registry:
                     _check_digest(incoming / ADAPTER_FILES, draft.adapter, adapter_files)
                 if probe is not None:
                     write_whole(incoming / PROBE, json.dumps(probe))
+                write_whole(incoming / CARD, card(draft))
                 write_whole(incoming / MANIFEST, json.dumps(to_json(draft), indent=1))
                 incoming.chmod(0o755)  # mkdtemp makes it ours alone, and the engine may run as somebody else
                 folders.sync_tree(incoming)

@@ -24,7 +24,7 @@ from adapters.registry import Registry
 from gateway import children
 from gateway import settings as settings_table
 from gateway.advising import Advising
-from gateway.api import advice, chat, engines, files, health, models
+from gateway.api import advice, chat, engines, files, fine_tuning, health, jobs, models
 from gateway.api.errors import respond
 from gateway.auth import require_key
 from gateway.db.database import open_database
@@ -34,6 +34,9 @@ from gateway.db.snapshot import Snapshot
 from gateway.db.standing import standing
 from gateway.engines.pool import Pool
 from gateway.files import FileStore
+from gateway.fine_tuning import FineTuning
+from gateway.jobs.following import Following
+from gateway.jobs.store import JobStore
 from gateway.serving.answer import MODEL_IN_SCOPE, Serving
 from gateway.serving.keeper import Keeper
 from gateway.serving.resolve import Resolver
@@ -43,9 +46,10 @@ from gateway.telemetry import UNKNOWN, Telemetry
 ROUTES: tuple[ControllerRouterHandler, ...] = (
     chat.chat_completions,
     chat.completions,
-    models.list_models,
-    models.get_model,
+    *models.handlers,
     *files.handlers,
+    *fine_tuning.handlers,
+    *jobs.handlers,
     *advice.handlers,
     *engines.handlers,
     health.live,
@@ -53,6 +57,8 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     health.metrics,
 )
 """Everything that can be asked. What is not here is a 404: an engine's own routes are never reachable through Graft."""
+
+SWEEP_S = 60.0
 
 _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
 
@@ -65,17 +71,18 @@ def create_app(
     """The gateway. Its engines and its keeper start with its event loop and stop with it."""
     resolver = Resolver(settings, snapshot)
     serving = Serving(resolver, pool, telemetry, settings.server_idle_timeout_s)
-    uploaded = FileStore(settings.files)
+    uploaded, queue = FileStore(settings.files), JobStore(snapshot.names.database)
     parts = {
         "settings": settings, "registry": registry, "snapshot": snapshot, "pool": pool, "telemetry": telemetry,
         "resolver": resolver, "serving": serving, "files": uploaded, "advising": Advising(settings, uploaded),
+        "fine_tuning": FineTuning(settings, snapshot.names, queue, uploaded), "following": Following(queue),
     }  # fmt: skip
     return Litestar(
         route_handlers=ROUTES,
         dependencies={name: _always(part) for name, part in parts.items()},
         guards=[require_key(settings)],
         exception_handlers={Exception: respond},
-        lifespan=[_running(pool, keeper)],
+        lifespan=[_running(pool, keeper, uploaded)],
         before_send=[_on_start(telemetry)],
         request_max_body_size=settings.server_max_body_mib * 2**20,
         openapi_config=OpenAPIConfig(
@@ -108,19 +115,30 @@ def _always(part: T) -> Provide:
     return Provide(provide, use_cache=True, sync_to_thread=False)
 
 
-def _running(pool: Pool, keeper: Keeper) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+def _running(pool: Pool, keeper: Keeper, files: FileStore) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
         await pool.start()
-        keeping = asyncio.create_task(keeper.run(), name="keeper")
+        keeping = [
+            asyncio.create_task(keeper.run(), name="keeper"),
+            asyncio.create_task(_sweep(files), name="sweeper"),
+        ]
         try:
             yield
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            for task in keeping:
+                task.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
             await pool.stop()
 
     return running
+
+
+async def _sweep(files: FileStore) -> None:
+    """Removes expired files, until cancelled; they are out of reach from the second they expire."""
+    while True:
+        await asyncio.to_thread(files.sweep)
+        await asyncio.sleep(SWEEP_S)
 
 
 def _on_start(telemetry: Telemetry) -> BeforeMessageSendHookHandler:

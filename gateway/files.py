@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import secrets
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -26,6 +28,8 @@ from adapters.errors import InvalidInput, NotFound
 from adapters.registry import write_whole
 
 PURPOSES = ("fine-tune", "assistants", "batch", "evals", "user_data", "vision")
+RESULTS = "fine-tune-results"
+"""Made here, never uploaded."""
 CHECKED = "fine-tune"
 """Files of this purpose are read whole when they arrive, so that a wrong row is found then and not in a job."""
 
@@ -33,6 +37,8 @@ ID = re.compile(r"file-[0-9a-f]{24}")
 CARD = "file.json"
 CONTENT = "content"
 CHUNK_BYTES = 1 << 20
+SHORTEST_LIFE_S, LONGEST_LIFE_S = 3600, 2_592_000
+"""Of a file that expires, as the Files API has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,8 @@ class StoredFile:
     """Unix seconds."""
     purpose: str
     sha256: str
+    expires_at: int | None = None
+    """Unix seconds, from which on it is gone; None keeps it until it is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +65,41 @@ class FileStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def add(self, source: BinaryIO, *, filename: str, purpose: str) -> StoredFile:
-        """Copies the source to its end, a chunk at a time. Raises InvalidInput for an unknown purpose or an empty file,
-        DataError (with line and field) for a fine-tune file that cannot be trained on."""
+    def add(
+        self, source: BinaryIO, *, filename: str, purpose: str, expires_after_s: int | None = None
+    ) -> StoredFile:  # fmt: skip
+        """Copies the source to its end, a chunk at a time. Raises InvalidInput for an unknown purpose, a life that is too
+        short or long, or an empty file; InvalidInput with every finding for a fine-tune file that cannot be trained on."""
         if purpose not in PURPOSES:
             raise InvalidInput(f"purpose must be one of {', '.join(PURPOSES)}, not '{purpose}'", param="purpose")
-        name = plain_name(filename)
+        if expires_after_s is not None and not SHORTEST_LIFE_S <= expires_after_s <= LONGEST_LIFE_S:
+            raise InvalidInput(
+                f"a file expires after {SHORTEST_LIFE_S} to {LONGEST_LIFE_S} seconds, not {expires_after_s}",
+                param="expires_after.seconds",
+            )
+        now = time.time_ns()
+        file_id = f"file-{now:016x}{secrets.token_hex(4)}"
+        expires_at = None if expires_after_s is None else now // 10**9 + expires_after_s
+        return self._keep(source, StoredFile(file_id, plain_name(filename), 0, now // 10**9, purpose, "", expires_at))
+
+    def keep_results(self, content: bytes, *, filename: str, at_ns: int, of: str) -> StoredFile:
+        """The result file of the job `of`, which ended at `at_ns`; kept twice, it is the same file."""
+        file_id = f"file-{at_ns:016x}{hashlib.sha256(of.encode()).hexdigest()[:8]}"
+        try:
+            return self.get(file_id)
+        except NotFound:
+            return self._keep(io.BytesIO(content), StoredFile(file_id, filename, 0, at_ns // 10**9, RESULTS, ""))
+
+    def _keep(self, source: BinaryIO, card: StoredFile) -> StoredFile:
         self.root.mkdir(parents=True, exist_ok=True)
         incoming = Path(tempfile.mkdtemp(prefix=".incoming-", dir=self.root))
         try:
             size, digest = _copy(source, incoming / CONTENT)
+            file = dataclasses.replace(card, bytes=size, sha256=digest)
             if size == 0:
-                raise InvalidInput(f"'{name}' is empty", param="file")
-            if purpose == CHECKED:
-                readers.read(incoming / CONTENT, shown_as=name)
-            now = time.time_ns()
-            file = StoredFile(f"file-{now:016x}{secrets.token_hex(4)}", name, size, now // 10**9, purpose, digest)
+                raise InvalidInput(f"'{file.filename}' is empty", param="file")
+            if file.purpose == CHECKED:
+                _check(incoming / CONTENT, file.filename)
             write_whole(incoming / CARD, json.dumps(dataclasses.asdict(file)))
             os.rename(incoming, self.root / file.id)
         finally:
@@ -80,10 +107,14 @@ class FileStore:
         return file
 
     def get(self, file_id: str) -> StoredFile:
+        """Raises NotFound for what was never there, was deleted, or has expired."""
         try:
-            return StoredFile(**json.loads((self._folder(file_id) / CARD).read_bytes()))
+            file = StoredFile(**json.loads((self._folder(file_id) / CARD).read_bytes()))
         except FileNotFoundError:
             raise _unknown(file_id) from None
+        if file.expires_at is not None and file.expires_at <= time.time():
+            raise _unknown(file_id)
+        return file
 
     def content(self, file_id: str) -> Path:
         """Where the bytes lie."""
@@ -99,9 +130,8 @@ class FileStore:
         purpose: str | None = None,
     ) -> Page:
         """Files by age, newest first unless told; `after` is the id behind which to go on."""
-        names = [entry.name for entry in os.scandir(self.root) if ID.fullmatch(entry.name)] if self.root.is_dir() else []
         found: list[StoredFile] = []
-        for name in sorted(names, reverse=order == "desc"):
+        for name in sorted(self._ids(), reverse=order == "desc"):
             if after is not None and (name <= after if order == "asc" else name >= after):
                 continue
             try:
@@ -123,6 +153,20 @@ class FileStore:
             raise _unknown(file_id) from None
         shutil.rmtree(doomed)
 
+    def sweep(self) -> int:
+        """Removes what has expired, and returns how many files that were."""
+        gone = 0
+        for file_id in self._ids():
+            with suppress(FileNotFoundError, NotFound):  # deleted since the folder was listed
+                expires_at = json.loads((self._folder(file_id) / CARD).read_bytes()).get("expires_at")
+                if expires_at is not None and expires_at <= time.time():
+                    self.remove(file_id)
+                    gone += 1
+        return gone
+
+    def _ids(self) -> list[str]:
+        return [entry.name for entry in os.scandir(self.root) if ID.fullmatch(entry.name)] if self.root.is_dir() else []
+
     def _folder(self, file_id: str) -> Path:
         if ID.fullmatch(file_id) is None:
             raise _unknown(file_id)
@@ -134,6 +178,13 @@ def plain_name(filename: str) -> str:
     name = re.split(r"[/\\]", filename)[-1]
     name = "".join(character for character in name if character.isprintable() and character not in '"<>|:*?').strip(" .")
     return name[-255:] or "upload"
+
+
+def _check(content: Path, filename: str) -> None:
+    try:
+        readers.read(content, shown_as=filename)
+    except InvalidInput as wrong:  # the message names every line and field; what was sent wrongly is the file
+        raise InvalidInput(wrong.message, param="file", code=wrong.code) from wrong
 
 
 def _copy(source: BinaryIO, place: Path) -> tuple[int, str]:

@@ -172,7 +172,7 @@ def from_json(raw: dict[str, Any]) -> Probe:
             ProbeRow(
                 tuple(map(int, row["prompt_ids"])), tuple(map(int, row["token_ids"])),
                 tuple(map(float, row["adapted"])), tuple(map(float, row["base"])),
-                tuple(Message(**said) for said in row.get("messages", ())),
+                tuple(Message(**said | {"tool_calls": tuple(said["tool_calls"])}) for said in row.get("messages", ())),
             )
             for row in raw["rows"]
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast
 
@@ -27,10 +28,9 @@ async def create_file(request: Request[Any, Any, Any], files: FileStore) -> File
     try:
         if not isinstance(purpose, str):
             raise InvalidInput("say what the file is for in the part 'purpose', such as fine-tune", param="purpose")
-        if any(name.startswith("expires_after") for name in form):
-            raise InvalidInput("files are kept until they are deleted; leave expires_after out", param="expires_after")
-        source = cast(BinaryIO, upload.file)
-        return _object(await asyncio.to_thread(files.add, source, filename=upload.filename, purpose=purpose))
+        expires_after_s = _expires_after_s({name: value for name, value in form.items() if isinstance(value, str)})
+        add = partial(files.add, filename=upload.filename, purpose=purpose, expires_after_s=expires_after_s)
+        return _object(await asyncio.to_thread(add, cast(BinaryIO, upload.file)))
     finally:
         await upload.close()
 
@@ -70,8 +70,20 @@ async def delete_file(file_id: str, files: FileStore) -> FileDeleted:
     return FileDeleted(file_id)
 
 
+def _expires_after_s(form: dict[str, str]) -> int | None:
+    """Of the form's `expires_after[anchor]` and `expires_after[seconds]`; None where it has neither."""
+    anchor, seconds = form.get("expires_after[anchor]"), form.get("expires_after[seconds]")
+    if anchor is None and seconds is None:
+        return None
+    if anchor != "created_at":
+        raise InvalidInput("expires_after.anchor must be created_at", param="expires_after.anchor")
+    if seconds is None or not seconds.isascii() or not seconds.isdigit():
+        raise InvalidInput("expires_after.seconds must be a whole number", param="expires_after.seconds")
+    return int(seconds)
+
+
 def _object(file: StoredFile) -> FileObject:
-    return FileObject(file.id, file.bytes, file.created_at, file.filename, file.purpose)
+    return FileObject(file.id, file.bytes, file.created_at, file.filename, file.purpose, file.expires_at)
 
 
 handlers = (create_file, list_files, get_file, get_content, delete_file)

@@ -1,17 +1,19 @@
-"""GET /v1/models: what can stand in a request's `model`: the bases, and every published name, in pages."""
+"""/v1/models: what can stand in a request's `model`: the bases, and every published name, in pages; names can be deleted."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
-from litestar import get
+from litestar import delete, get
 from litestar.params import Parameter
 
+from adapters.errors import InvalidInput, NotFound
 from gateway.db.names import Pointer
 from gateway.db.snapshot import Snapshot
 from gateway.serving.resolve import Resolver
 from gateway.settings import Settings
-from gateway.wire.openai import ModelCard, ModelList
+from gateway.wire.openai import ModelCard, ModelDeleted, ModelList
 
 PAGE = 1000
 
@@ -40,6 +42,20 @@ async def get_model(model_id: str, resolver: Resolver, snapshot: Snapshot, setti
     )  # fmt: skip
 
 
+@delete("/v1/models/{model_id:path}", status_code=200, summary="Delete an adapted model")
+async def delete_model(model_id: str, resolver: Resolver, snapshot: Snapshot) -> ModelDeleted:
+    """The name with all its versions; the names of its checkpoints are others, and stay."""
+    name = model_id.removeprefix("/")
+    if name in resolver.bases:
+        raise InvalidInput(f"'{name}' is a base of this gateway; take it out of its settings", param="model")
+    try:
+        await asyncio.to_thread(snapshot.names.forget, name)
+    except (NotFound, InvalidInput) as unknown:  # what cannot be a name is the name of nothing
+        raise NotFound(f"The model '{name[:200]}' does not exist", param="model", code="model_not_found") from unknown
+    await snapshot.refresh()
+    return ModelDeleted(name)
+
+
 def _base(name: str, settings: Settings) -> ModelCard:
     return ModelCard(id=name, created=0, root=name, parent=None, max_model_len=settings.engine_max_model_len)
 
@@ -50,3 +66,6 @@ def _card(pointer: Pointer, settings: Settings) -> ModelCard:
         id=pointer.name, created=int(pointer.created_at or 0), root=base, parent=base,
         max_model_len=settings.engine_max_model_len,
     )  # fmt: skip
+
+
+handlers = (list_models, get_model, delete_model)

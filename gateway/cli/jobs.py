@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from adapters.errors import NotFound
 from gateway.cli.desk import Desk
 from gateway.cli.models import Json, Quiet
-from gateway.cli.progress import follow, report
+from gateway.cli.progress import LOOK_S, ensure_runner, follow, report
 from gateway.cli.terminal import ago, err, out, print_json, print_table
+from gateway.jobs.following import Reader
+from gateway.jobs.job import Job
 from gateway.jobs.runner import log_file
-from gateway.jobs.store import Job
 
 
 def ls(*, limit: int = 20, json: Json = False, quiet: Quiet = False) -> None:
@@ -45,30 +46,44 @@ def show(job: str, *, json: Json = False) -> None:
 
 
 def logs(job: str, *, follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="")] = False) -> None:
-    """What the job's process printed.
+    """What the job's process printed; with -f, what happens to it, line by line, until it ends.
 
     Parameters
     ----------
     follow
-        Go on until the job ends.
+        Tell steps, losses, tokens per second and time left as they come.
     """
     desk = Desk()
-    desk.jobs.get(job)
+    found = desk.jobs.get(job)
+    if follow:
+        _follow(Reader(desk.jobs, found))
+        return
     log = log_file(desk.settings, job)
-    if not log.exists() and not follow:
+    if not log.exists():
         raise NotFound(f"job '{job}' has printed nothing yet", param="job")
-    position = 0
+    out.print(log.read_text(errors="replace"), end="", markup=False, soft_wrap=True)
+
+
+def _follow(reader: Reader) -> None:
     while True:
-        final = desk.jobs.get(job).is_final
-        if log.exists():
-            with log.open("rb") as file:
-                file.seek(position)
-                text = file.read()
-                position = file.tell()
-            out.print(text.decode(errors="replace"), end="", markup=False, soft_wrap=True)
-        if final or not follow:
+        for _, said in reader.new():
+            if said is not None and (line := _line(said)) is not None:
+                out.print(f"{datetime.fromtimestamp(said['time']).strftime('%H:%M:%S')}  {line}", markup=False, soft_wrap=True)
+        if reader.job.is_final or reader.job.state == "paused":
             return
-        time.sleep(0.5)  # a file another process writes: there is nothing to wait on
+        time.sleep(LOOK_S)
+
+
+def _line(said: dict[str, Any]) -> str | None:
+    """One happening for a person; None where it says nothing to one."""
+    if said["event"] == "step":
+        share = 100 * said["step"] / said["steps"]
+        where = f"{share:3.0f}%  step {said['step']}/{said['steps']}, epoch {said['epoch']}"
+        return f"{where}  loss {said['loss']:.3f}  {said['tokens_per_s']:.0f} tokens/s  {said['seconds_left']:.0f} s left"
+    if said["event"] == "validation":
+        return f"validation loss {said['loss']:.3f} after epoch {said['epoch']}"
+    named = {"stage": "stage", "checkpoint": "name", "job": "message"}.get(said["event"])
+    return None if named is None else f"{said['event']}: {said[named]}"
 
 
 def wait(job: str, *, json: Json = False) -> None:
@@ -77,8 +92,22 @@ def wait(job: str, *, json: Json = False) -> None:
     report(follow(desk, desk.jobs.get(job), quiet=json), json=json)
 
 
+def pause(job: str) -> None:
+    """Let a job wait, with its memory free, until it is resumed."""
+    found = Desk().jobs.pause(job)
+    err.print(f"{job} is {'being paused' if found.state == 'running' else found.state}; `graft jobs resume {job}` goes on")
+
+
+def resume(job: str) -> None:
+    """Put a paused job back into the queue; it goes on from its checkpoint."""
+    desk = Desk()
+    desk.jobs.resume(job)
+    ensure_runner(desk)
+    err.print(f"{job} is back in the queue")
+
+
 def cancel(job: str) -> None:
-    """End a job that waits or runs."""
+    """End a job that waits, runs or is paused."""
     found = Desk().jobs.cancel(job)
     err.print(f"{job} is {'being cancelled' if found.state == 'running' else found.state}")
 

@@ -40,9 +40,11 @@ MODEL_VERBS = {
 JOB_VERBS = {
     "ls": ("gateway.cli.jobs:ls", "The newest jobs."),
     "show": ("gateway.cli.jobs:show", "One job, with its events."),
-    "logs": ("gateway.cli.jobs:logs", "What the job's process printed; -f follows it."),
+    "logs": ("gateway.cli.jobs:logs", "What the job's process printed; -f tells what happens as it happens."),
     "wait": ("gateway.cli.jobs:wait", "Show progress until the job ends."),
-    "cancel": ("gateway.cli.jobs:cancel", "End a job that waits or runs."),
+    "pause": ("gateway.cli.jobs:pause", "Let a job wait, with its memory free."),
+    "resume": ("gateway.cli.jobs:resume", "Put a paused job back into the queue."),
+    "cancel": ("gateway.cli.jobs:cancel", "End a job that waits, runs or is paused."),
 }
 for group, verbs in ((app, VERBS), (models, MODEL_VERBS), (jobs, JOB_VERBS)):
     for verb, (place, sentence) in verbs.items():

@@ -5,11 +5,9 @@ Reads the run folder's metrics and the job's row; the job neither knows nor mind
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from adapters.errors import GraftError, Interrupted
 from gateway.cli.desk import Desk
 from gateway.cli.terminal import err, out, print_json, print_table
+from gateway.jobs.job import Job
+from gateway.jobs.metrics import Tail
 from gateway.jobs.runner import only_runner
-from gateway.jobs.store import Job
 
 LOOK_S = 0.3
 
@@ -35,7 +34,7 @@ def ensure_runner(desk: Desk) -> None:
 
 def follow(desk: Desk, job: Job, *, quiet: bool = False) -> Job:
     """Waits for the job's end and returns it. Interrupting this leaves the job running."""
-    metrics = _Tail(Path(job.payload["run"]) / "metrics.jsonl")
+    metrics = Tail(Path(job.payload["run"]))
     columns = (
         TextColumn("{task.description:<20}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
         TextColumn("{task.fields[detail]}"), TimeElapsedColumn(),
@@ -52,7 +51,7 @@ def follow(desk: Desk, job: Job, *, quiet: bool = False) -> Job:
                     seen = said.id
                     if said.message.startswith("back in the queue") and not quiet:
                         err.print(f"{job.id}: {said.message}", markup=False)
-                if job.is_final:
+                if job.is_final or job.state == "paused":
                     return job
                 ensure_runner(desk)  # also while it runs: should its runner die, somebody must take it up
                 time.sleep(LOOK_S)  # rows and files that other processes write: there is nothing to wait on
@@ -110,22 +109,3 @@ def print_scorecard(card: dict[str, Any], name: str) -> None:
     print_table(
         (f"{card['n']} HELD-OUT ROWS", card["metric"].upper().replace("_", " "), "95% INTERVAL", "LOSS (NATS/TOKEN)"), rows
     )
-
-
-class _Tail:
-    """New whole lines of a JSONL file that another process appends to."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._position = 0
-
-    def new(self) -> Iterator[dict[str, Any]]:
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._position)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    return
-                self._position += len(line)
-                yield json.loads(line)

@@ -23,11 +23,11 @@ from adapters.errors import Conflict, InvalidInput, Unservable
 from adapters.intake.config import CONFIG
 from adapters.intake.preflight import AdapterReport, check_adapter
 from adapters.intake.sources import Fetched, fetch
+from adapters.model_card import card
 from adapters.registry import INCOMING, WEIGHTS, file_digest
 from gateway.cli.base import chosen, located
 from gateway.cli.desk import Desk
 from gateway.cli.merging import merge
-from gateway.cli.model_card import card
 from gateway.cli.models import Force, Json, find_version
 from gateway.cli.proof import await_proof
 from gateway.cli.terminal import err, print_json, print_table

@@ -5,27 +5,56 @@ The job runs in a process of its own, so closing this terminal ends nothing.
 
 from __future__ import annotations
 
-import dataclasses
-import secrets
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from adapters import bases
-from adapters.adapted_model import checked_name
 from adapters.data.dataset import open_dataset
-from adapters.errors import InvalidInput
 from adapters.prompts import PromptTemplate
-from adapters.tuning.recipe import Recipe, choices, defaults
-from adapters.tuning.request import RunRequest, create
-from gateway import settings
+from adapters.tuning.recipe import choices
+from gateway import tuning
 from gateway.cli.base import chosen, located
 from gateway.cli.desk import Desk
 from gateway.cli.knobs import NOTHING_TURNED, Knobs, turned
 from gateway.cli.progress import ensure_runner, follow, report
 from gateway.cli.terminal import err, print_json
-from gateway.jobs.store import Job
+from gateway.jobs.job import Job
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What is learned from, beside the file itself.
+
+    Parameters
+    ----------
+    system
+        System text that the adapted model carries; it is trained with it and served with it.
+    prompt_column
+        Column of the question.
+    completion_column
+        Column of the answer.
+    validation
+        Rows to watch while it learns, in place of a share of the file.
+    replay
+        Rows to learn beside the file's, against forgetting; without it the base's own answers are taken.
+    """
+
+    system: str | None = None
+    prompt_column: str | None = None
+    completion_column: str | None = None
+    validation: Path | None = None
+    replay: Path | None = None
+
+    @property
+    def template(self) -> PromptTemplate | None:
+        return PromptTemplate(system=self.system) if self.system else None
+
+
+ONLY_THE_FILE = Rows()
 
 
 def tune(
@@ -36,11 +65,7 @@ def tune(
     method: str = "lora",
     knobs: Knobs = NOTHING_TURNED,
     recipe: Path | None = None,
-    system: str | None = None,
-    prompt_column: str | None = None,
-    completion_column: str | None = None,
-    validation: Path | None = None,
-    replay: Path | None = None,
+    rows: Rows = ONLY_THE_FILE,
     publish: Literal["better", "always", "never"] = "better",
     preview: Annotated[bool, Parameter(negative="")] = False,
     detach: Annotated[bool, Parameter(negative="")] = False,
@@ -60,16 +85,6 @@ def tune(
         lora, qlora, full, head, prompt_tuning, continued_pretraining, or few_shot (examples in the prompt, nothing trained).
     recipe
         TOML file of knobs, by the names of their flags with underscores; a flag goes before it.
-    system
-        System text that the adapted model carries; it is trained with it and served with it.
-    prompt_column
-        CSV column of the question.
-    completion_column
-        CSV column of the answer.
-    validation
-        Rows to watch while it learns, in place of a share of the file.
-    replay
-        Rows to learn beside the file's, against forgetting; without it the base's own answers are taken.
     publish
         When the name shall point at it: when it is better, always, or never (it stays a draft).
     preview
@@ -79,16 +94,11 @@ def tune(
     json
         Print the outcome as JSON.
     """
-    desk = Desk()
-    template = PromptTemplate(system=system) if system else None
-    columns, wanted = (prompt_column, completion_column), turned(knobs, recipe)
+    desk, wanted = Desk(), turned(knobs, recipe)
     if preview:
-        _preview(desk, file, base, method, wanted, template, columns, json=json)
+        _preview(desk, file, base, method, wanted, rows, json=json)
         return
-    job = submit(
-        desk, file, name, base=base, method=method, knobs=wanted, template=template, columns=columns, publish=publish,
-        validation=validation, replay=replay,
-    )  # fmt: skip
+    job = submit(desk, file, name, base=base, method=method, knobs=wanted, rows=rows, publish=publish)
     ensure_runner(desk)
     if detach:
         print(job.id)
@@ -98,28 +108,18 @@ def tune(
     report(follow(desk, job, quiet=json), json=json)
 
 
-def _preview(
-    desk: Desk,
-    file: Path,
-    base: str | None,
-    method: str,
-    wanted: dict[str, Any],
-    template: PromptTemplate | None,
-    columns: tuple[str | None, str | None],
-    *,
-    json: bool,
-) -> None:
+def _preview(desk: Desk, file: Path, base: str | None, method: str, wanted: dict[str, Any], rows: Rows, *, json: bool) -> None:
     from gateway.cli import preview
 
-    data = open_dataset(file, prompt_column=columns[0], completion_column=columns[1])
+    data = open_dataset(file, prompt_column=rows.prompt_column, completion_column=rows.completion_column)
     folder = located(chosen(desk.settings, base), desk.settings).folder
     facts = bases.facts(folder)
-    recipe = recipe_for(method, len(data.examples), facts, wanted)
-    found = preview.look(data, folder, template, recipe)
+    recipe = tuning.recipe_for(method, len(data.examples), facts, wanted)
+    found = preview.look(data, folder, rows.template, recipe)
     if json:
         print_json(preview.to_json(found, folder))
     else:
-        preview.show(found, folder, recipe, choices(method, len(data.examples), facts, recipe.objective))
+        preview.show(found, folder, recipe, choices(method, len(data.examples), facts, recipe.objective, recipe.variant))
 
 
 def submit(
@@ -130,35 +130,14 @@ def submit(
     base: str | None = None,
     method: str = "lora",
     knobs: dict[str, Any] | None = None,
-    template: PromptTemplate | None = None,
-    columns: tuple[str | None, str | None] = (None, None),
+    rows: Rows = ONLY_THE_FILE,
     publish: str = "better",
-    validation: Path | None = None,
-    replay: Path | None = None,
 ) -> Job:
     """Checks everything that can be checked now, writes the run's folder, and accepts the job."""
-    checked_name(name)
     setting = chosen(desk.settings, base)
-    if name in {known.name for known in desk.settings.bases}:
-        raise InvalidInput(f"'{name}' is the name of a base; choose another for the adapted model", param="name")
-    prompt_column, completion_column = columns
-    dataset = open_dataset(file, prompt_column=prompt_column, completion_column=completion_column)
-    base_folder = located(setting, desk.settings).folder
-    recipe = recipe_for(method, len(dataset.examples), bases.facts(base_folder), knobs or {})
-    job_id = f"job-{secrets.token_hex(6)}"
-    folder = desk.settings.runs / job_id
-    request = RunRequest(
-        name=name, base=setting.name, base_folder=base_folder, registry=desk.settings.models, recipe=recipe,
-        template=template, max_rank=desk.settings.engine_max_lora_rank or settings.RANK_STEPS[-1],
-        prompt_column=prompt_column, completion_column=completion_column,
+    order = tuning.Order(
+        data=file, name=name, base=setting.name, base_folder=located(setting, desk.settings).folder, method=method,
+        knobs=knobs or {}, template=rows.template, prompt_column=rows.prompt_column,
+        completion_column=rows.completion_column, validation=rows.validation, replay=rows.replay, publish=publish,
     )  # fmt: skip
-    create(folder, request, file, validation, replay)
-    return desk.jobs.submit("tune", {"name": name, "run": str(folder), "publish": publish}, job_id=job_id)
-
-
-def recipe_for(method: str, rows: int, facts: bases.BaseFacts, wanted: dict[str, Any]) -> Recipe:
-    """The defaults for this case with what was asked for; alpha follows a rank that was given without it."""
-    recipe = defaults(method, rows, facts, wanted.get("objective"))
-    if "rank" in wanted and "alpha" not in wanted:
-        wanted = wanted | {"alpha": 2 * wanted["rank"]}
-    return dataclasses.replace(recipe, **wanted)
+    return tuning.submit(desk.settings, desk.jobs, order)

@@ -105,6 +105,16 @@ class JobRow(Table):
     lease_owner: Mapped[str | None] = mapped_column(String(128))
     lease_until: Mapped[float | None] = mapped_column(Float)
     cancel_requested: Mapped[int] = mapped_column(Integer, default=0)
+    pause_requested: Mapped[int] = mapped_column(Integer, default=0)
+    tenant: Mapped[str] = mapped_column(String(64), default="default")
+    labels: Mapped[dict[str, Any] | None]
+    """What whoever asked wrote on it, to find it again; the fine-tuning API calls it metadata."""
+    asked: Mapped[dict[str, Any] | None]
+    """The request of the fine-tuning API with every `auto` resolved; none for a job of the command line."""
+    asked_digest: Mapped[str | None] = mapped_column(String(64), index=True)
+    """Of the request as it was sent, so that one sent again is known."""
+    device: Mapped[str | None] = mapped_column(String(16))
+    """The accelerator that engines use too: `wanted` by a job that needs its memory, `given` when they have left it."""
     created_at: Mapped[float] = mapped_column(Float)
     started_at: Mapped[float | None] = mapped_column(Float)
     finished_at: Mapped[float | None] = mapped_column(Float)

@@ -24,7 +24,7 @@ MODELS_KEPT = 8192
 
 class Snapshot:
     def __init__(self, names: Names, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._names, self._clock = names, clock
+        self.names, self._clock = names, clock
         self.generation = -1
         self._checked = float("-inf")
         self._pointers: dict[str, Pointer] = {}
@@ -87,7 +87,7 @@ class Snapshot:
     async def refresh(self) -> list[Pointer]:
         """Reads what has changed since the last time, whoever asked then, and returns it."""
         async with self._refreshing:
-            generation, changed = await asyncio.to_thread(self._names.changes, self.generation)
+            generation, changed = await asyncio.to_thread(self.names.changes, self.generation)
             for pointer in changed:
                 self._pointers[pointer.name] = pointer
                 if pointer.wanted is not None or pointer.shares:
@@ -110,7 +110,7 @@ class Snapshot:
             self._models.move_to_end((name, version))
             return found
         try:
-            found = await asyncio.to_thread(self._names.registry.load, name, version)
+            found = await asyncio.to_thread(self.names.registry.load, name, version)
         except NotFound as error:
             raise _unknown(error.message) from error
         self._models[name, version] = found

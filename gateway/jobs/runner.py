@@ -17,16 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from adapters.errors import GraftError
+from adapters.errors import GraftError, Unproven
 from adapters.registry import Registry
 from gateway import children, settings
 from gateway.db.database import open_database
 from gateway.db.names import Names
 from gateway.db.retirement import Retirement
-from gateway.jobs.store import Job, JobStore, LeaseLost
-from gateway.jobs.tasks import KINDS
+from gateway.jobs.job import Job, LeaseLost
+from gateway.jobs.store import JobStore
+from gateway.jobs.tasks import KINDS, Settled
 
 if TYPE_CHECKING:
+    from asyncio.subprocess import Process
     from collections.abc import Iterator
 
 LOOK_S = 0.5
@@ -34,7 +36,10 @@ LOOK_S = 0.5
 BEAT_S = 1.0
 """How often a running job's lease is renewed and a wish to cancel is noticed."""
 GRACE_S = 30.0
-"""What a job gets to write its checkpoint after SIGTERM."""
+"""What a job gets to write its checkpoint when its runner is asked to stop."""
+WISH_GRACE_S = 8.0
+"""The same when somebody cancels or pauses: its memory must be free within ten seconds, and goes on from the checkpoint
+before where that is too short."""
 EX_TEMPFAIL = 75
 """Exit status of a task that was asked to stop and can go on later."""
 
@@ -66,39 +71,43 @@ class Runner:
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
             with log.open("ab") as output:
-                status, cancelled = await self._watch(job, output)
-            await self._settle(job, status, cancelled=cancelled, log=log)
+                status, wish = await self._watch(job, output)
+            await self._settle(job, status, wish, log)
         except LeaseLost as lost:
             print(lost, file=sys.stderr)
 
-    async def _watch(self, job: Job, output: IO[bytes]) -> tuple[int, bool]:
-        """Runs the job's process to its end; (exit status, whether it was ended because somebody cancelled)."""
+    async def _watch(self, job: Job, output: IO[bytes]) -> tuple[int, str | None]:
+        """Runs the job's process to its end; (exit status, what somebody wanted that ended it)."""
         process = await children.start(KINDS[job.kind].argv(job.payload), stdout=output, stderr=output)
         try:
             while True:
                 await self._wait(process.wait(), BEAT_S)
                 if process.returncode is not None:
-                    return process.returncode, False
-                wish = self._store.renew(job, lease_s=self._settings.jobs_lease_s).cancel_requested
+                    return process.returncode, None
+                wish = self._renewed(job).wish
                 if wish or self._stopping.is_set():
-                    return await children.end(process, grace_s=GRACE_S), wish
+                    return await self._end(process, job, WISH_GRACE_S if wish else GRACE_S), wish
         finally:
             if process.returncode is None:  # the lease is lost: what we started must not go on beside its successor
                 await children.end(process, grace_s=0.0)
 
-    async def _settle(self, job: Job, status: int, *, cancelled: bool, log: Path) -> None:
-        if status == 0:
-            try:
-                result = KINDS[job.kind].settle(job.payload, self._settings, self._names)
-                await self._proof(job, result)
-            except GraftError as error:
-                self._store.finish(job, "failed", error={"code": error.code, "message": error.message, "param": error.param})
-            except OSError as error:  # a full disk may have room again by the next attempt
-                self._store.requeue(job, f"its result could not be published: {error}")
-            else:
-                self._store.finish(job, "succeeded", result=result)
-        elif cancelled:
+    async def _end(self, process: Process, job: Job, grace_s: float) -> int:
+        ending = asyncio.create_task(children.end(process, grace_s=grace_s))
+        while not ending.done():
+            await self._wait(asyncio.shield(ending), BEAT_S)
+            self._renewed(job)
+        return ending.result()
+
+    def _renewed(self, job: Job) -> Job:
+        return self._store.renew(job, lease_s=self._settings.jobs_lease_s)
+
+    async def _settle(self, job: Job, status: int, wish: str | None, log: Path) -> None:
+        if wish == "cancelled":
             self._store.finish(job, "cancelled")
+        elif status == 0:
+            await self._publish(job)
+        elif wish == "paused":
+            self._store.park(job)
         elif self._stopping.is_set():
             self._store.requeue(job, "its runner was asked to stop", count=False)
         elif status == 1:
@@ -106,21 +115,56 @@ class Runner:
         else:
             self._store.requeue(job, _how_it_died(status))
 
-    async def _proof(self, job: Job, result: dict[str, Any]) -> None:
-        """Waits for the gateway's word on the version that the name now wants, if a gateway is there to give it."""
-        name, version = result["name"], result["version"]
-        if version is None or result["published"] or result["reason"] is not None:
-            return
-        result["reason"] = "it takes the name over when a gateway runs and has proven it"
-        while not self._stopping.is_set() and (pointer := self._names.pointer(name)) is not None:
-            if pointer.wanted != version:
-                result["published"] = pointer.version == version
-                result["reason"] = None if result["published"] else pointer.remark
-                return
-            if not self._retirement.alive():
-                return
-            self._store.renew(job, lease_s=self._settings.jobs_lease_s)
-            await self._wait(self._stopping.wait(), LOOK_S)
+    async def _publish(self, job: Job) -> None:
+        try:
+            settled = KINDS[job.kind].settle(job.payload, self._settings, self._names)
+            ended = await self._proof(job, settled)
+            if ended is None:
+                self._store.finish(job, "succeeded", result=self._told(settled))
+        except GraftError as error:
+            self._store.finish(job, "failed", error={"code": error.code, "message": error.message, "param": error.param})
+        except OSError as error:  # a full disk may have room again by the next attempt
+            self._store.requeue(job, f"its result could not be published: {error}")
+        else:
+            if ended == "cancelled":
+                for name, version in settled.awaits:
+                    self._names.refuse(name, version, "its job was cancelled")
+                self._store.finish(job, "cancelled")
+            elif ended == "paused":
+                self._store.park(job)
+            elif ended == "stopped":
+                self._store.requeue(job, "its runner was asked to stop", count=False)
+
+    async def _proof(self, job: Job, settled: Settled) -> str | None:
+        """Waits for the gateway's word on the versions that names now want, if a gateway is there to give it.
+
+        Returns what ended the waiting before its time: `cancelled`, `paused` or `stopped`.
+        """
+        for name, version in settled.awaits:
+            while (pointer := self._names.pointer(name)) is not None and pointer.wanted == version:
+                if not self._retirement.alive():
+                    return None
+                if (wish := self._renewed(job).wish) is not None:
+                    return wish
+                if self._stopping.is_set():
+                    return "stopped"
+                await self._wait(self._stopping.wait(), LOOK_S)
+        return None
+
+    def _told(self, settled: Settled) -> dict[str, Any]:
+        """The result with what became of the name. Raises Unproven where it had to answer, and cannot."""
+        result, name = settled.result, settled.result["name"]
+        if not settled.awaits:
+            return result
+        pointer = self._names.pointer(name)
+        if pointer is not None and pointer.wanted == result["version"]:
+            return result | {"reason": "it takes the name over when a gateway runs and has proven it"}
+        if pointer is not None and pointer.version == result["version"]:
+            return result | {"published": True}
+        reason = (pointer and pointer.remark) or f"'{name}' points elsewhere by now"
+        if settled.must_answer:
+            raise Unproven(reason, param="model")
+        return result | {"reason": reason}
 
     @staticmethod
     async def _wait(what: Any, timeout_s: float) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 
 from adapters.errors import Conflict
 from gateway.db.names import Names
+from gateway.files import FileStore
+from gateway.jobs.metrics import read, results_csv, trained_tokens
 from gateway.publishing import publish
 from gateway.settings import Settings
 
@@ -22,31 +24,59 @@ PUBLISH = ("better", "always", "never")
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    result: dict[str, Any]
+    """Of the job; holds at least `name`, `version`, `published` and `reason`."""
+    awaits: tuple[tuple[str, int], ...] = ()
+    """Names and the versions that they want, which a gateway has yet to prove."""
+    must_answer: bool = False
+    """A name that cannot answer makes the job a failure."""
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     argv: Callable[[dict[str, Any]], list[str]]
     """The command that does the work, or goes on with it."""
-    settle: Callable[[dict[str, Any], Settings, Names], dict[str, Any]]
-    """Reads what the command left, asks for names to move, returns the job's result."""
+    settle: Callable[[dict[str, Any], Settings, Names], Settled]
+    """Reads what the command left, and asks for names to move."""
 
 
 def _tune_argv(payload: dict[str, Any]) -> list[str]:
     return [sys.executable, "-m", "adapters", "run", payload["run"]]
 
 
-def _tune_settle(payload: dict[str, Any], settings: Settings, names: Names) -> dict[str, Any]:
-    """Publishes the draft when that was asked for, and asks for the name to move to it, if the gate lets it."""
-    outcome: dict[str, Any] = json.loads((Path(payload["run"]) / "result.json").read_bytes())
-    force = payload["publish"] == "always"
+def _tune_settle(payload: dict[str, Any], settings: Settings, names: Names) -> Settled:
+    """Publishes the draft when that was asked for, and asks for the name to move to it, if the gate lets it.
+
+    The kept checkpoints become names of their own with it.
+    """
+    run = Path(payload["run"])
+    outcome: dict[str, Any] = json.loads((run / "result.json").read_bytes())
     result = outcome | {"published": False, "version": None, "reason": None}
+    result |= {"trained_tokens": trained_tokens(read(run)), "result_files": []}
+    if payload.get("result_file"):
+        result["result_files"] = [_kept_results(run, payload["result_file"], settings)]
+    force = payload["publish"] == "always"
     if not force and (payload["publish"] == "never" or not outcome["better"]):
-        return result
+        return Settled(result)
     model = names.registry.publish(names.registry.read(outcome["name"], outcome["digest12"]))
     result["version"] = model.version
     try:
         result["published"] = publish(names, settings, model.name, model.version, force=force)
     except Conflict as refused:
-        result["reason"] = refused.message
-    return result
+        return Settled(result | {"reason": refused.message})
+    awaits = [] if result["published"] else [(model.name, model.version)]
+    for name, digest12 in outcome.get("checkpoints", {}).items():
+        kept = names.registry.publish(names.registry.read(name, digest12))
+        if not publish(names, settings, name, kept.version, force=True):
+            awaits.append((name, kept.version))
+    return Settled(result, tuple(awaits), must_answer=bool(payload.get("must_answer")))
+
+
+def _kept_results(run: Path, filename: str, settings: Settings) -> str:
+    """The id of the file that tells the run's course, step by step. Made twice, it is the same file."""
+    at = (run / "result.json").stat().st_mtime_ns
+    return FileStore(settings.files).keep_results(results_csv(run), filename=filename, at_ns=at, of=run.name).id
 
 
 KINDS: dict[str, Task] = {

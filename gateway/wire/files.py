@@ -14,6 +14,7 @@ class FileObject(msgspec.Struct):
     """Unix seconds."""
     filename: str
     purpose: str
+    expires_at: int | None = None
     status: Literal["processed"] = "processed"
     object: Literal["file"] = "file"
 

@@ -76,3 +76,9 @@ class ModelList(msgspec.Struct):
     first_id: str | None = None
     last_id: str | None = None
     object: Literal["list"] = "list"
+
+
+class ModelDeleted(msgspec.Struct):
+    id: str
+    deleted: bool = True
+    object: Literal["model"] = "model"

@@ -23,7 +23,8 @@ from adapters import embedded
 from adapters.bases import open_model, open_tokenizer
 from adapters.evaluation.probe import Probe, Verdict, as_request, judge, read_reply
 from adapters.evaluation.recording import general_rows, record
-from adapters.methods.lora import CONFIG, Lora
+from adapters.methods.lora import Lora
+from adapters.methods.peft_folder import CONFIG
 from adapters.registry import WEIGHTS
 from adapters.tuning.adapted import open_adapted
 from adapters.tuning.recipe import Recipe

@@ -19,8 +19,8 @@ import pytest
 from adapters.errors import DataError, GraftError, InvalidInput
 from gateway.cli.desk import Desk
 from gateway.cli.tune import submit
+from gateway.jobs.job import Job
 from gateway.jobs.runner import log_file
-from gateway.jobs.store import Job
 from tests.flows.serving import children_of, processes_matching
 from tests.tiny import tiny_llama, write_pairs
 

@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from adapters.errors import Conflict, NotFound
 from gateway.db.database import open_database
-from gateway.jobs.store import FINAL, Job, JobStore, LeaseLost
+from gateway.jobs.job import FINAL, Job, LeaseLost
+from gateway.jobs.store import JobStore
 
 
 class Clock:
