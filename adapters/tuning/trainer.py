@@ -53,7 +53,8 @@ def train(
     Raises Interrupted, with a checkpoint written, once `run.stop` is set; InvalidInput when the loss is no number.
     """
     aim = objective(recipe)
-    accelerator = Accelerator(mixed_precision="bf16" if _computes_bf16(model) else "no", cpu=not torch.cuda.is_available())
+    accelerator = Accelerator(mixed_precision="no", cpu=not torch.cuda.is_available())  # it knows one precision a process
+    precision = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=_computes_bf16(model))
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     adam = torch.optim.AdamW(_groups(trainable, recipe, rate), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     model, optimiser = accelerator.prepare(model, adam)
@@ -78,7 +79,7 @@ def train(
             now = learning_rate(at.step, steps, recipe)
             for group in adam.param_groups:
                 group["lr"] = now * group["shares"][at.epoch]
-            loss = _backward(accelerator, aim, model, [[train_rows[row] for row in rows] for rows in window])
+            loss = _backward(accelerator, precision, aim, model, [[train_rows[row] for row in rows] for rows in window])
             _refuse_nonsense(loss, at.step + 1)
             accelerator.clip_grad_norm_(trainable.values(), recipe.max_grad_norm)
             optimiser.step()
@@ -93,9 +94,10 @@ def train(
                 saving_s = saved - began
             run.raise_if_stopped()
 
-        loss = mean_loss(aim, model, validation_rows, accelerator.device, between=run.raise_if_stopped)
+        with precision:
+            loss = mean_loss(aim, model, validation_rows, accelerator.device, between=run.raise_if_stopped)
+            seen = after_epoch()
         _refuse_nonsense(loss, at.step)
-        seen = after_epoch()
         run.event("validation", loss=loss, step=at.step, epoch=at.epoch + 1, **seen)
         at.epoch, at.window, at.epochs_without_gain = at.epoch + 1, 0, at.epochs_without_gain + 1
         is_within = seen.get(FORGETTING, 0.0) <= (recipe.forgetting_budget or math.inf)
@@ -115,7 +117,6 @@ def train(
     checkpoint.restore_weights(run.folder / BEST, trainable)
     for parameter in trainable.values():
         parameter.requires_grad_(True)
-    accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     return Outcome(at.step, at.best_step, at.best_loss, stopped_early=at.epoch < recipe.epochs)
 
 
@@ -128,12 +129,15 @@ def _groups(trainable: dict[str, nn.Parameter], recipe: Recipe, rate: Rate) -> l
     return [{"params": parameters, "shares": shares} for shares, parameters in alike.items()]
 
 
-def _backward(accelerator: Accelerator, aim: Objective, model: nn.Module, window: list[list[Any]]) -> float:
+def _backward(
+    accelerator: Accelerator, precision: torch.autocast, aim: Objective, model: nn.Module, window: list[list[Any]]
+) -> float:
     """Gradients and loss of one window: the mean over all its rows' weight, however they fall into micro-batches."""
     weight = sum(aim.weight(row) for rows in window for row in rows)
     loss = 0.0
     for rows in window:
-        share = aim.losses(model, rows, accelerator.device).sum() / weight
+        with precision:
+            share = aim.losses(model, rows, accelerator.device).sum() / weight
         accelerator.backward(share)
         loss += share.item()
     return loss
