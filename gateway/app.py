@@ -28,6 +28,7 @@ from gateway.api import advice, chat, engines, files, fine_tuning, health, jobs,
 from gateway.api.errors import respond
 from gateway.auth import require_key
 from gateway.db.database import open_database
+from gateway.db.lending import Lending
 from gateway.db.names import Names
 from gateway.db.retirement import Retirement
 from gateway.db.snapshot import Snapshot
@@ -39,6 +40,7 @@ from gateway.jobs.following import Following
 from gateway.jobs.store import JobStore
 from gateway.serving.answer import MODEL_IN_SCOPE, Serving
 from gateway.serving.keeper import Keeper
+from gateway.serving.lender import Lender
 from gateway.serving.resolve import Resolver
 from gateway.settings import Settings
 from gateway.telemetry import UNKNOWN, Telemetry
@@ -82,7 +84,7 @@ def create_app(
         dependencies={name: _always(part) for name, part in parts.items()},
         guards=[require_key(settings)],
         exception_handlers={Exception: respond},
-        lifespan=[_running(pool, keeper, uploaded)],
+        lifespan=[_running(pool, keeper, Lender(Lending(snapshot.names.database), pool, keeper.gateway), uploaded)],
         before_send=[_on_start(telemetry)],
         request_max_body_size=settings.server_max_body_mib * 2**20,
         openapi_config=OpenAPIConfig(
@@ -115,12 +117,15 @@ def _always(part: T) -> Provide:
     return Provide(provide, use_cache=True, sync_to_thread=False)
 
 
-def _running(pool: Pool, keeper: Keeper, files: FileStore) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+def _running(
+    pool: Pool, keeper: Keeper, lender: Lender, files: FileStore
+) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
         await pool.start()
         keeping = [
             asyncio.create_task(keeper.run(), name="keeper"),
+            asyncio.create_task(lender.run(), name="lender"),
             asyncio.create_task(_sweep(files), name="sweeper"),
         ]
         try:

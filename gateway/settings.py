@@ -54,6 +54,7 @@ SETTINGS = (
     Setting("engine", "kv_cache_gib", 1.0, "Memory for the key-value cache on a CPU, in GiB. On a GPU vLLM's --gpu-memory-utilization decides."),
     Setting("engine", "start_timeout_s", 600.0, "Seconds an engine may take to answer /health before it is stopped and tried again."),
     Setting("engine", "hang_timeout_s", 60.0, "Seconds after which an engine that neither answers /health nor makes a token counts as hung and is started again."),
+    Setting("engine", "when_tuning", "auto", "What engines do while a job tunes on this machine: 'leave' (end, and come back with their adapters when it ends), 'stay', or 'auto': leave where there is a GPU, whose memory both need."),
     Setting("placement", "policy", "affinity", "Which replica answers: 'affinity' (the adapter's own, while its load is bounded), 'replicate' (hot adapters on several), 'least_busy' or 'round_robin'."),
     Setting("placement", "load_bound", 1.25, "A replica takes an adapter's requests up to this multiple of the mean load; then the next in the adapter's order does."),
     Setting("placement", "hot_share", 0.25, "Share of a base's recent requests from which 'replicate' gives an adapter a further replica."),
@@ -62,6 +63,8 @@ SETTINGS = (
     Setting("jobs", "lease_s", 30.0, "Seconds after its last sign of life that a runner's job may be taken over."),
     Setting("jobs", "attempts", 3, "How often a job that died is resumed before it fails."),
 )  # fmt: skip
+
+WHEN_TUNING = ("auto", "leave", "stay")
 
 RANK_STEPS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The values vLLM takes for --max-lora-rank (vllm/config/lora.py), 1 left out."""
@@ -108,6 +111,7 @@ class Settings:
     engine_kv_cache_gib: float
     engine_start_timeout_s: float
     engine_hang_timeout_s: float
+    engine_when_tuning: str
     placement_policy: str
     placement_load_bound: float
     placement_hot_share: float
@@ -249,6 +253,8 @@ def _check(settings: Settings) -> None:
     if settings.engine_max_lora_rank not in (0, *RANK_STEPS):
         listed = ", ".join(map(str, RANK_STEPS))
         raise InvalidInput(f"engine.max_lora_rank must be one of {listed}, or 0 for the plan's", param="max_lora_rank")
+    if settings.engine_when_tuning not in WHEN_TUNING:
+        raise InvalidInput(f"engine.when_tuning must be one of {', '.join(WHEN_TUNING)}", param="when_tuning")
     if 0 < settings.engine_max_cpu_loras < settings.engine_max_loras:
         raise InvalidInput("engine.max_cpu_loras must not be below engine.max_loras", param="max_cpu_loras")
     if not settings.is_loopback and not settings.server_api_key:

@@ -82,6 +82,8 @@ class GatewayRow(Table):
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     beat_at: Mapped[float] = mapped_column(Float)
     done_with: Mapped[int] = mapped_column(Integer, default=-1)
+    aside_for: Mapped[str | None] = mapped_column(String(64))
+    """The job for which its engines have left the accelerator."""
 
 
 class GenerationRow(Table):
@@ -113,8 +115,8 @@ class JobRow(Table):
     """The request of the fine-tuning API with every `auto` resolved; none for a job of the command line."""
     asked_digest: Mapped[str | None] = mapped_column(String(64), index=True)
     """Of the request as it was sent, so that one sent again is known."""
-    device: Mapped[str | None] = mapped_column(String(16))
-    """The accelerator that engines use too: `wanted` by a job that needs its memory, `given` when they have left it."""
+    wants_accelerator: Mapped[int] = mapped_column(Integer, default=0)
+    """It runs, and needs the memory that engines use too."""
     created_at: Mapped[float] = mapped_column(Float)
     started_at: Mapped[float | None] = mapped_column(Float)
     finished_at: Mapped[float | None] = mapped_column(Float)

@@ -5,14 +5,14 @@ A kind is one function of the settings and a base. Knows no process and no conne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from gateway.settings import BaseSetting, Settings
 
-State = Literal["starting", "ready", "restarting", "unreachable", "stopped"]
+State = Literal["starting", "ready", "restarting", "unreachable", "aside", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,11 @@ class Engine(Protocol):
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
+
+    async def step_aside(self, drained: Coroutine[Any, Any, None]) -> None:
+        """Leaves the accelerator until `come_back`: at once for new requests, for those under way once `drained` returns."""
+
+    def come_back(self) -> None: ...
 
     async def ready(self, timeout_s: float) -> None:
         """Returns once it answers. Raises Unavailable after `timeout_s`, or at once if it was stopped."""

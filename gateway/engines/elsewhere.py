@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from adapters.errors import Unavailable
 from gateway.engines.client import EngineClient
@@ -48,6 +49,13 @@ class EngineElsewhere:
                 await self._watching
         await self._vitals.stop()
         self.state = "stopped"
+
+    async def step_aside(self, drained: Coroutine[Any, Any, None]) -> None:
+        """It uses another machine's accelerator, and stays."""
+        drained.close()
+
+    def come_back(self) -> None:
+        return
 
     async def ready(self, timeout_s: float) -> None:
         """Returns once the engine answers. Raises Unavailable after `timeout_s`, or at once if it was stopped."""

@@ -89,6 +89,7 @@ class Pool:
         """By engine name."""
         self._heads: dict[str, Group] = {}
         """By the base's name: the classifier process that has the heads made on it."""
+        self._is_aside = False
         self._cargo: OrderedDict[str, Cargo] = OrderedDict()
         """Of the models asked for last."""
         self.unproven: asyncio.Queue[tuple[AdaptedModel, str]] = asyncio.Queue()
@@ -110,6 +111,16 @@ class Pool:
         await asyncio.gather(*(replica.stop() for replica in self._all()))
         for groups in (self._groups, self._merged, self._heads):
             groups.clear()
+
+    async def step_aside(self) -> None:
+        """Returns once no engine of this machine uses its accelerator; they stay away until `come_back`."""
+        self._is_aside = True
+        await asyncio.gather(*(replica.step_aside() for replica in self._all()))
+
+    def come_back(self) -> None:
+        self._is_aside = False
+        for replica in self._all():
+            replica.come_back()
 
     @property
     def is_ready(self) -> bool:
@@ -215,9 +226,8 @@ class Pool:
         if model.engine_name not in self._merged:
             folder: Path = self._registry.adapter_folder(model)
             base = BaseSetting(model.engine_name, str(folder), self._groups[model.base].base.flags)
-            group = self._merged[model.engine_name] = Group(self._settings, base, None, self._telemetry)
-            for replica in group.replicas:
-                await replica.start()
+            self._merged[model.engine_name] = Group(self._settings, base, None, self._telemetry)
+            await self._start(self._merged[model.engine_name])
         return self._merged[model.engine_name]
 
     async def _head_group(self, base: BaseSetting) -> Group:
@@ -226,9 +236,14 @@ class Pool:
             named = BaseSetting(f"{base.name}.heads", base.model)
             group = Group(self._settings, named, None, self._telemetry, kind=classifier.command, slots=HEAD_SLOTS)
             self._heads[base.name] = group
-            for replica in group.replicas:
-                await replica.start()
+            await self._start(group)
         return self._heads[base.name]
+
+    async def _start(self, group: Group) -> None:
+        for replica in group.replicas:
+            await replica.start()
+            if self._is_aside:
+                await replica.step_aside()
 
     def _all(self) -> list[Replica]:
         groups = (*self._groups.values(), *self._merged.values(), *self._heads.values())

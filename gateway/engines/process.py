@@ -11,9 +11,10 @@ import logging
 import random
 import time
 from asyncio.subprocess import Process
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 from adapters.errors import GraftError, Unavailable
 from gateway import children
@@ -29,6 +30,8 @@ LOOK_S = 0.2
 """Between two questions to a starting engine."""
 WATCH_S = 2.0
 """Between two questions to a running one."""
+DRAIN_S = 30.0
+"""What answers under way get to end when the engine steps aside."""
 LONGEST_LOOK_S = 10.0
 """More than a question about its health may take."""
 STEADY_S = 60.0
@@ -39,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 class EngineProcess:
-    """`starting` → `ready` ⇄ `restarting`, and `stopped` before `start` and after `stop`."""
+    """`starting` → `ready` ⇄ `restarting`, `stopped` before `start` and after `stop`, `aside` while it has lent its memory."""
 
     def __init__(
         self,
@@ -57,7 +60,7 @@ class EngineProcess:
         self.name = name
         self.state: State = "stopped"
         self.generation = 0
-        """How often it was started."""
+        """Counts its starts, and its leaving: with each, what was loaded is gone."""
         self.pid: int | None = None
         self.last_failure: str | None = None
         self._command, self._client, self._vitals = command, client, vitals
@@ -71,22 +74,50 @@ class EngineProcess:
 
     async def start(self) -> None:
         """Returns at once; `ready` waits. Raises Conflict if another gateway holds the socket."""
-        note = self._held.enter_context(claimed(self._socket))
-        await end_stale(note, self._socket)
-        self.state = "starting"
-        self._keeping = asyncio.create_task(self._keep(note), name=f"engine {self.name}")
+        self._note = self._held.enter_context(claimed(self._socket))
+        await end_stale(self._note, self._socket)
+        self._begin()
 
     async def stop(self) -> None:
         """Ends the engine's whole process group and leaves neither socket nor pid file."""
+        await self._end("stopped")
+        self._held.close()
+
+    async def step_aside(self, drained: Coroutine[Any, Any, None]) -> None:
+        """Ends the process and keeps its place until `come_back`. Answers under way have until `drained` or DRAIN_S."""
+        if self.state in ("stopped", "aside"):
+            drained.close()
+            return
+        self.state = "aside"  # nobody begins here any more
+        with suppress(TimeoutError):
+            await asyncio.wait_for(drained, DRAIN_S)
+        await self._end("aside")
+        self.generation += 1  # nothing is loaded any more
+
+    def come_back(self) -> None:
+        """Starts the engine again that stepped aside; the adapters it held come back as after any start."""
+        if self.state == "aside":
+            self._begin()
+
+    def _begin(self) -> None:
+        self.state, self.last_failure = "starting", None
+        self._keeping = asyncio.create_task(self._keep(self._note), name=f"engine {self.name}")
+
+    async def _end(self, state: State) -> None:
         if self._keeping is not None:
             self._keeping.cancel()
             with suppress(asyncio.CancelledError):
                 await self._keeping
-        self.state = "stopped"
-        self._held.close()
+        self.state = state
 
     async def ready(self, timeout_s: float) -> None:
-        """Returns once the engine answers. Raises Unavailable after `timeout_s`, or at once if it was stopped."""
+        """Returns once the engine answers. Raises Unavailable after `timeout_s`; at once if it was stopped or is aside."""
+        if self.state == "aside":
+            raise Unavailable(
+                f"the engine of '{self.name}' has left the accelerator to a tuning job and comes back when that ends; "
+                "`graft jobs ls` shows it",
+                retry_after_s=30.0,
+            )
         if self.state != "stopped":
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ready.wait(), timeout_s)

@@ -40,6 +40,8 @@ class Replica:
         self.base, self.name = base.name, f"{base.name}-{number}"
         self._telemetry, self._hottest_first = telemetry, hottest_first
         self._waking: set[asyncio.Task[None]] = set()
+        self._left = asyncio.Event()
+        """Somebody's answer has ended."""
         at = socket_path(settings, self.name) if number < base.replicas else base.urls[number - base.replicas]
         self.client = EngineClient(base.name, at)
         vitals = Vitals(self.client, hang_timeout_s=settings.engine_hang_timeout_s, is_busy=lambda: self.busy > 0)
@@ -86,13 +88,16 @@ class Replica:
         Raises Unavailable (no engine in time), Overloaded (too many wait), Unservable (the adapter).
         """
         needs_slot = cargo is not None and cargo.is_adapter
-        with self.holdings.pinned(engine_name):
-            await self.engine.ready(ready_wait_s)
-            self.holdings.raise_failure(engine_name)
-            async with self.admission.admitted(engine_name, needs_slot=needs_slot):
-                if cargo is not None:
-                    await self._bring(cargo)
-                yield
+        try:
+            with self.holdings.pinned(engine_name):
+                await self.engine.ready(ready_wait_s)
+                self.holdings.raise_failure(engine_name)
+                async with self.admission.admitted(engine_name, needs_slot=needs_slot):
+                    if cargo is not None:
+                        await self._bring(cargo)
+                    yield
+        finally:
+            self._left.set()
 
     async def _bring(self, cargo: Cargo) -> None:
         try:
@@ -128,6 +133,18 @@ class Replica:
 
     async def start(self) -> None:
         await self.engine.start()
+
+    async def step_aside(self) -> None:
+        """Leaves the accelerator until `come_back`; new requests are refused from now on, those under way may end."""
+        await self.engine.step_aside(self._drained())
+
+    def come_back(self) -> None:
+        self.engine.come_back()
+
+    async def _drained(self) -> None:
+        while self.busy:
+            self._left.clear()
+            await self._left.wait()
 
     async def stop(self) -> None:
         for task in self._waking:

@@ -23,7 +23,6 @@ class Job:
     tenant: str
     labels: dict[str, str] | None
     asked: dict[str, Any] | None
-    device: str | None
     created_at: float
     started_at: float | None
     finished_at: float | None

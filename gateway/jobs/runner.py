@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from adapters.errors import GraftError, Unproven
 from adapters.registry import Registry
 from gateway import children, settings
 from gateway.db.database import open_database
+from gateway.db.lending import Lending
 from gateway.db.names import Names
 from gateway.db.retirement import Retirement
 from gateway.jobs.job import Job, LeaseLost
@@ -51,6 +53,7 @@ class Runner:
         self._names = Names(database, Registry(setting.models))
         self._retirement = Retirement(database, self._names.registry)
         self._store = JobStore(database)
+        self._lending = Lending(database)
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._stopping = asyncio.Event()
 
@@ -71,10 +74,24 @@ class Runner:
         log.parent.mkdir(parents=True, exist_ok=True)
         try:
             with log.open("ab") as output:
-                status, wish = await self._watch(job, output)
+                status, wish = await self._work_on(job, output)
             await self._settle(job, status, wish, log)
         except LeaseLost as lost:
             print(lost, file=sys.stderr)
+
+    async def _work_on(self, job: Job, output: IO[bytes]) -> tuple[int, str | None]:
+        """As `_watch`, with the accelerator to itself where engines would be in its way."""
+        if not engines_leave(self._settings):
+            return await self._watch(job, output)
+        self._store.want_accelerator(job, True)
+        while not self._lending.is_free_for(job.id):
+            await self._wait(self._stopping.wait(), LOOK_S)
+            wish = self._renewed(job).wish
+            if wish or self._stopping.is_set():
+                return EX_TEMPFAIL, wish
+        ended = await self._watch(job, output)
+        self._store.want_accelerator(job, False)  # before the result is published: engines must prove it
+        return ended
 
     async def _watch(self, job: Job, output: IO[bytes]) -> tuple[int, str | None]:
         """Runs the job's process to its end; (exit status, what somebody wanted that ended it)."""
@@ -172,6 +189,17 @@ class Runner:
             await asyncio.wait_for(what, timeout_s)
         except TimeoutError:
             return
+
+
+def engines_leave(setting: settings.Settings) -> bool:
+    """Whether engines of this machine end while a job tunes."""
+    if setting.engine_when_tuning != "auto":
+        return setting.engine_when_tuning == "leave"
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return listed.returncode == 0 and "GPU" in listed.stdout
 
 
 def log_file(setting: settings.Settings, job_id: str) -> Path:

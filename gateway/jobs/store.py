@@ -21,7 +21,7 @@ from gateway.jobs.job import Job, JobEvent, LeaseLost
 _COLUMNS = [getattr(JobRow, field) for field in Job.__dataclass_fields__]
 
 
-_NOBODYS = {"lease_owner": None, "lease_until": None, "device": None}
+_NOBODYS = {"lease_owner": None, "lease_until": None, "wants_accelerator": 0}
 
 
 class JobStore:
@@ -144,10 +144,10 @@ class JobStore:
             is_wanted = connection.scalar(select(JobRow.pause_requested).where(JobRow.id == job.id))
             self._put(connection, job.id, "paused" if is_wanted else "queued", pause_requested=0)
 
-    def want_device(self, job: Job) -> None:
-        """Asks the engines to leave the accelerator; `device` is `given` once they have. Raises LeaseLost."""
+    def want_accelerator(self, job: Job, wants: bool) -> None:
+        """Asks the engines to leave the accelerator to this job, or lets them come back. Raises LeaseLost."""
         with writing(self._database) as connection:
-            self._fenced(connection, job, device="wanted")
+            self._fenced(connection, job, wants_accelerator=int(wants))
 
     def finish(
         self, job: Job, state: str, *, error: dict[str, Any] | None = None, result: dict[str, Any] | None = None
@@ -195,18 +195,6 @@ class JobStore:
             else:
                 raise Conflict(f"job '{job_id}' is not paused ({job.state})", param="job")
         return self.get(job_id)
-
-    def wanting_device(self) -> list[Job]:
-        """For gateways: running jobs that want or have the accelerator to themselves, while their runners live."""
-        alive = and_(JobRow.state == "running", JobRow.device.is_not(None), JobRow.lease_until >= self._clock())
-        with reading(self._database) as connection:
-            return [_job(row) for row in connection.execute(select(*_COLUMNS).where(alive))]
-
-    def give_device(self, job_id: str) -> None:
-        """The engines have left the accelerator."""
-        with writing(self._database) as connection:
-            wants = and_(JobRow.id == job_id, JobRow.device == "wanted")
-            connection.execute(update(JobRow).where(wants).values(device="given"))
 
     def _unfinished(self, connection: Connection, job_id: str) -> Job:
         row = connection.execute(select(*_COLUMNS).where(JobRow.id == job_id)).one_or_none()

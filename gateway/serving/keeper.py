@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 class Keeper:
     def __init__(self, snapshot: Snapshot, names: Names, pool: Pool, retirement: Retirement) -> None:
         self._snapshot, self._names, self._pool, self._retirement = snapshot, names, pool, retirement
-        self._gateway = f"gateway-{secrets.token_hex(6)}"
+        self.gateway = f"gateway-{secrets.token_hex(6)}"
+        """How this gateway is called in the database."""
         self._tasks: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._noted: set[tuple[str, int]] = set()
         self._let_go: set[tuple[str, str]] = set()
@@ -49,7 +50,7 @@ class Keeper:
             for task in self._tasks.values():
                 task.cancel()
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-            await asyncio.to_thread(self._retirement.leave, self._gateway)
+            await asyncio.to_thread(self._retirement.leave, self.gateway)
 
     async def _look(self) -> None:
         before = self._snapshot.generation
@@ -127,7 +128,7 @@ class Keeper:
             self._once(("retire", *key), self._retire(key, retired.engine_name))
         await self._stop_idle_engines()
         done_with = min((retired.generation for retired in held.values()), default=generation + 1) - 1
-        await asyncio.to_thread(self._retirement.beat, self._gateway, done_with)
+        await asyncio.to_thread(self._retirement.beat, self.gateway, done_with)
         for gone in await asyncio.to_thread(self._retirement.collect) if waiting else ():
             log.info("removed the files of %s (%s)", gone.name, gone.digest12)
 

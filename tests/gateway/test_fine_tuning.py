@@ -20,12 +20,12 @@ import openai
 import pytest
 from openai.types.fine_tuning import FineTuningJob
 
-from tests.gateway.conftest import Gateway, Home, gateway_on
+from tests.gateway.conftest import Gateway
 from tests.gateway.quick_tuner import FAILING_SEED
-from tests.tiny import rows, tiny_llama
+from tests.gateway.tuning_home import ROWS, TuningHome
+from tests.tiny import rows
 
 SOON_S = 30.0
-ROWS = "".join(json.dumps({"prompt": q, "completion": a}) + "\n" for q, a in rows(60)).encode()
 PAIRS = "".join(
     json.dumps({
         "input": {"messages": [{"role": "user", "content": q}]},
@@ -39,17 +39,10 @@ HELLO: Any = [{"role": "user", "content": "hello"}]
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    root = tmp_path_factory.mktemp("fine-tuning")
-    (root / "home").mkdir()
-    home = Home(root / "home", root / "made")
-    variables = {
-        "GRAFT_STORAGE_HOME": str(home.path), "GRAFT_ENGINE_KIND": "stub",
-        "GRAFT_BASES": json.dumps([{"name": "tiny", "model": str(tiny_llama(root / "tiny"))}]),
-    }  # fmt: skip
-    home.publish("clipped", seed=9)
-    with gateway_on(home, **variables) as gateway:
-        argv = [sys.executable, "-m", "tests.gateway.quick_tuner", "runner"]
-        runner = subprocess.Popen(argv, env=os.environ | variables, start_new_session=True)
+    tuning = TuningHome(tmp_path_factory.mktemp("fine-tuning"))
+    tuning.home.publish("clipped", seed=9)
+    with tuning.gateway() as gateway:
+        runner = tuning.runner()
         yield gateway
         runner.terminate()
         runner.wait(30)
