@@ -53,7 +53,7 @@ def _scores(scorecard: dict[str, Any]) -> list[str]:
     if not scorecard:
         return ["Nobody has scored it."]
     lines = []
-    if "metric" in scorecard:
+    if "metric" in scorecard and "n" in scorecard:  # whoever wrote the lineage may have kept less
         lines += [f"{scorecard['metric']} on {scorecard['n']} held-out rows, 95 % intervals: {scorecard['reason']}.", ""]
         lines += ["| | mean | from | to |", "|---|---|---|---|"]
         for arm in ("base", "adapted", "difference"):

@@ -48,10 +48,15 @@ async def delete_model(model_id: str, resolver: Resolver, snapshot: Snapshot) ->
     name = model_id.removeprefix("/")
     if name in resolver.bases:
         raise InvalidInput(f"'{name}' is a base of this gateway; take it out of its settings", param="model")
+    await snapshot.refresh()
+    pointer = snapshot.pointer(name)
+    unknown = NotFound(f"The model '{name[:200]}' does not exist", param="model", code="model_not_found")
+    if pointer is None or (pointer.version, pointer.wanted, pointer.remark) == (None, None, None):
+        raise unknown  # deleted before, perhaps: its files may still lie there until no engine can read them
     try:
         await asyncio.to_thread(snapshot.names.forget, name)
-    except (NotFound, InvalidInput) as unknown:  # what cannot be a name is the name of nothing
-        raise NotFound(f"The model '{name[:200]}' does not exist", param="model", code="model_not_found") from unknown
+    except NotFound as gone:
+        raise unknown from gone
     await snapshot.refresh()
     return ModelDeleted(name)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from adapters.errors import DataError, InvalidInput, NotFound
+from adapters.errors import InvalidInput, NotFound
 from gateway.files import FileStore, plain_name
 from tests.gateway.conftest import Gateway
 
@@ -57,7 +57,7 @@ def test_a_wrong_row_is_found_at_upload_with_line_and_field(client: openai.OpenA
     wrong = ROWS + b'{"prompt": "ticket", "completion": ""}\n'
     with pytest.raises(openai.BadRequestError, match=r"tickets.jsonl, line 13, field 'completion'") as caught:
         client.files.create(file=("tickets.jsonl", wrong), purpose="fine-tune")
-    assert (caught.value.param, caught.value.code) == ("completion", "invalid_data")
+    assert (caught.value.param, caught.value.code) == ("file", "invalid_data")
     assert not list(shared.settings.files.glob(".incoming-*")), "nothing of it is left"
 
 
@@ -68,7 +68,7 @@ def test_a_wrong_row_is_found_at_upload_with_line_and_field(client: openai.OpenA
         ({"files": {"file": ("a", ROWS)}}, "purpose"),
         ({"files": {"file": ("a", ROWS)}, "data": {"purpose": "fun"}}, "purpose"),
         ({"files": {"file": ("a", b"")}, "data": {"purpose": "evals"}}, "file"),
-        ({"files": {"file": ("a", ROWS)}, "data": {"purpose": "evals", "expires_after[seconds]": "9"}}, "expires_after"),
+        ({"files": {"file": ("a", ROWS)}, "data": {"purpose": "evals", "expires_after[seconds]": "9"}}, "expires_after.anchor"),
     ],
 )
 def test_an_upload_that_lacks_something_says_what(shared: Gateway, form: dict[str, object], param: str) -> None:
@@ -113,7 +113,7 @@ def test_what_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     store = FileStore(tmp_path)
     with pytest.raises(OSError, match="connection lost"):
         store.add(Torn(ROWS), filename="a.jsonl", purpose="evals")
-    with pytest.raises(DataError):
+    with pytest.raises(InvalidInput, match="line 1"):
         store.add(io.BytesIO(b"not json"), filename="a.jsonl", purpose="fine-tune")
     assert list(tmp_path.iterdir()) == []
     assert store.page().files == ()

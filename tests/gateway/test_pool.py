@@ -198,11 +198,6 @@ def test_what_cannot_be_served_says_why_without_asking_an_engine(home: Home) -> 
     cases: list[tuple[AdaptedModel, type[GraftError], str]] = [
         (AdaptedModel("bot", 1, "elsewhere"), NotFound, "not served here"),
         (
-            dataclasses.replace(PLAIN, name="bot", adapter=AdapterRef("head", "0" * 64)),
-            Unservable,
-            "engines serve lora, checkpoint, soft_prompt",
-        ),
-        (
             dataclasses.replace(PLAIN, name="bot", adapter=AdapterRef("soft_prompt", "0" * 64)),
             Unservable,
             "publish it again",
