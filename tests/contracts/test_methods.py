@@ -36,6 +36,7 @@ WEIGHTS_CASES = {
     "rslora": Recipe("lora", rslora=True, **SMALL),
     "dora": Recipe("lora", variant="dora", **SMALL),
     "pissa": Recipe("lora", variant="pissa", **SMALL),
+    "qlora": Recipe("qlora", **SMALL),
     "full, mixed": Recipe("full"),
     "full, pure": Recipe("full", precision="pure"),
     "full as lora": Recipe("full", as_lora=16),
@@ -82,6 +83,11 @@ class Stepped:
         return losses(model, self.batch)
 
 
+def tuned_from(base: Path, recipe: Recipe) -> Any:
+    """The base as the method opens it for tuning."""
+    return open_model(base, torch.bfloat16, bits=METHODS[recipe.method].bits)
+
+
 def losses(model: Any, batch: Batch) -> torch.Tensor:
     with torch.no_grad():
         return row_losses(model, batch).float()
@@ -93,7 +99,7 @@ def stepped(request: pytest.FixtureRequest, base: Path, tmp_path_factory: pytest
     weights = METHODS[ground.recipe.method].weights
     assert weights is not None
     torch.manual_seed(99)  # the recipe's seed decides, not whatever ran before
-    model = weights.prepare(open_model(base, torch.bfloat16), ground)
+    model = weights.prepare(tuned_from(base, ground.recipe), ground)
     frozen = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
     batch = collate([encode(ground.tokenizer, example) for example in TRAIN[:8]])
     trainable = [p for p in model.parameters() if p.requires_grad]
@@ -104,14 +110,16 @@ def stepped(request: pytest.FixtureRequest, base: Path, tmp_path_factory: pytest
         step.step()
         step.zero_grad()
     after = dict(model.named_parameters())
-    assert all(torch.equal(after[name], value) for name, value in frozen.items()), "what is not trained moved"
+    # bitsandbytes lays some weights out anew for a CPU when it first computes with them
+    same_layout = [(after[name], value) for name, value in frozen.items() if after[name].shape == value.shape]
+    assert all(torch.equal(now, before) for now, before in same_layout), "what is not trained moved"
     assert any(not torch.equal(p, start) for p, start in zip(trainable, started, strict=True))
     trained, folder = losses(model, batch), tmp_path_factory.mktemp("saved")
     return Stepped(weights, ground, started, batch, trained, folder, weights.save(model, folder, ground))
 
 
 def test_preparing_twice_starts_from_the_same_weights(stepped: Stepped, base: Path) -> None:
-    again = stepped.weights.prepare(open_model(base, torch.bfloat16), stepped.ground)
+    again = stepped.weights.prepare(tuned_from(base, stepped.ground.recipe), stepped.ground)
     trainable = [p for p in again.parameters() if p.requires_grad]
     assert all(torch.equal(p, before) for p, before in zip(trainable, stepped.started, strict=True))
 
@@ -134,8 +142,10 @@ def test_what_is_opened_from_the_folder_is_what_was_trained(stepped: Stepped) ->
     saved, trained = stepped.losses(opened), stepped.trained
     with stepped.weights.untuned(opened, stepped.ground) as base_model:
         base_losses = stepped.losses(base_model)
-    # rounding to bf16 and, for what was converted, the directions that a low rank leaves out
-    kept = 0.5 if stepped.ground.recipe.as_lora or stepped.ground.recipe.variant == "dora" else 0.9
+    # rounding to bf16 and, for what was converted, the directions that a low rank leaves out; what was tuned on a base in
+    # 4 bits is served on the base in 16
+    recipe = stepped.ground.recipe
+    kept = 0.5 if recipe.as_lora or recipe.variant == "dora" or recipe.method == "qlora" else 0.9
     assert 1 - (saved - trained).abs().sum() / (base_losses - trained).abs().sum() > kept
 
 
