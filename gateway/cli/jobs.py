@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from adapters.errors import NotFound
+from gateway.cli.course import course, how_far
 from gateway.cli.desk import Desk
 from gateway.cli.models import Json, Quiet
-from gateway.cli.progress import LOOK_S, ensure_runner, follow, report
+from gateway.cli.progress import LOOK_S, ensure_runner, follow, print_scorecard, report
 from gateway.cli.terminal import ago, err, out, print_json, print_table
+from gateway.jobs import metrics
 from gateway.jobs.following import Reader
 from gateway.jobs.job import Job
 from gateway.jobs.runner import log_file
@@ -28,20 +31,31 @@ def ls(*, limit: int = 20, json: Json = False, quiet: Quiet = False) -> None:
             out.print(job.id, markup=False)
     else:
         now = time.time()
-        rows = ((job.id, job.kind, job.payload.get("name", "–"), job.state, ago(now - job.created_at)) for job in jobs)
+        rows = ((job.id, job.kind, job.payload.get("name", "–"), _state(job), ago(now - job.created_at)) for job in jobs)
         print_table(("JOB", "KIND", "NAME", "STATE", "CREATED"), rows)
 
 
+def _state(job: Job) -> str:
+    far = how_far(metrics.read(Path(job.payload["run"]))) if job.state == "running" else ""
+    return f"{job.state} ({far})" if far else job.state
+
+
 def show(job: str, *, json: Json = False) -> None:
-    """One job, with its events."""
+    """One job: its course, its outcome, its events."""
     desk = Desk()
     found = desk.jobs.get(job)
     events = desk.jobs.events(job)
     if json:
         print_json(_described(found) | {"events": [{"at": event.at, "message": event.message} for event in events]})
         return
-    print_table(("", ""), [("job", found.id), ("state", found.state), *((k, str(v)) for k, v in found.payload.items())])
+    print_table(("", ""), [("job", found.id), ("state", _state(found)), *((k, str(v)) for k, v in found.payload.items())])
     out.print()
+    if lines := course(metrics.read(Path(found.payload["run"]))):
+        print_table(("NATS PER TOKEN", "", "FIRST", "LAST"), lines)
+        out.print()
+    if found.result is not None and found.result.get("scorecard"):
+        print_scorecard(found.result["scorecard"], found.payload["name"])
+        out.print()
     print_table(("AT", "EVENT"), ((datetime.fromtimestamp(e.at).strftime("%H:%M:%S"), e.message) for e in events))
 
 

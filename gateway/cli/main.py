@@ -39,7 +39,7 @@ MODEL_VERBS = {
 }
 JOB_VERBS = {
     "ls": ("gateway.cli.jobs:ls", "The newest jobs."),
-    "show": ("gateway.cli.jobs:show", "One job, with its events."),
+    "show": ("gateway.cli.jobs:show", "One job: its course, its outcome, its events."),
     "logs": ("gateway.cli.jobs:logs", "What the job's process printed; -f tells what happens as it happens."),
     "wait": ("gateway.cli.jobs:wait", "Show progress until the job ends."),
     "pause": ("gateway.cli.jobs:pause", "Let a job wait, with its memory free."),

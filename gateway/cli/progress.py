@@ -109,3 +109,13 @@ def print_scorecard(card: dict[str, Any], name: str) -> None:
     print_table(
         (f"{card['n']} HELD-OUT ROWS", card["metric"].upper().replace("_", " "), "95% INTERVAL", "LOSS (NATS/TOKEN)"), rows
     )
+    if lost := card.get("forgetting"):
+        low, high = lost["interval"]
+        asked = lost["questions"]
+        after, before = (round(asked[when] * asked["n"]) for when in ("after", "before"))
+        out.print(
+            f"forgetting: the base's own words cost {lost['nats_per_token']:+.3f} [{low:+.3f}, {high:+.3f}] nats per token; "
+            f"{after} of {asked['n']} general questions right, the base {before}",
+            markup=False,
+            soft_wrap=True,
+        )
