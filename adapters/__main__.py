@@ -22,9 +22,7 @@ from adapters.intake.preflight import check_adapter
 from adapters.registry import Registry, write_whole
 from adapters.tuning import recipe as recipes
 from adapters.tuning.request import RunRequest, create
-
-TRY_AGAIN = 75
-"""EX_TEMPFAIL of sysexits.h."""
+from adapters.tuning.several import SHARDINGS, TRY_AGAIN, Processes, used
 
 KNOBS = {
     "epochs": int, "learning_rate": float, "batch_size": int, "micro_batch_size": int, "max_length": int, "rank": int,
@@ -55,7 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--name", default="smollm2", choices=sorted(embedded.EMBEDDED))
     prepare.set_defaults(verb=_prepare)
 
-    tune = verbs.add_parser("tune", parents=[cache], help="make an adapted model from a data file")
+    several = argparse.ArgumentParser(add_help=False)
+    several.add_argument("--processes", type=int, default=1, help="that train together, a GPU each (%(default)s)")
+    several.add_argument("--sharding", default="ddp", choices=SHARDINGS, help="what they share (%(default)s)")
+
+    tune = verbs.add_parser("tune", parents=[cache, several], help="make an adapted model from a data file")
     tune.add_argument("file", type=Path, help="JSONL or CSV")
     tune.add_argument("--base", required=True, help="an embedded name, a folder, or a hub id")
     tune.add_argument("--name", required=True, help="of the adapted model")
@@ -68,9 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         tune.add_argument(f"--{knob.replace('_', '-')}", type=kind)
     tune.set_defaults(verb=_tune)
 
-    run = verbs.add_parser("run", help="do a run that was created, or go on with it")
+    run = verbs.add_parser("run", parents=[several], help="do a run that was created, or go on with it")
     run.add_argument("folder", type=Path)
-    run.set_defaults(verb=lambda arguments: _execute(arguments.folder))
+    run.set_defaults(verb=lambda arguments: _execute(arguments.folder, _processes(arguments)))
 
     check = verbs.add_parser("check", parents=[cache], help="say whether the engine would take an adapter")
     check.add_argument("adapter", type=Path, help="PEFT folder")
@@ -99,9 +101,14 @@ def _prepare(arguments: argparse.Namespace) -> None:
     print(embedded.prepare(arguments.name, arguments.cache))
 
 
+def _processes(arguments: argparse.Namespace) -> Processes:
+    return Processes(arguments.processes, arguments.sharding)
+
+
 def _tune(arguments: argparse.Namespace) -> None:
     from adapters.data.dataset import open_dataset
 
+    processes = used(_processes(arguments), arguments.method)
     base = bases.locate(arguments.base, arguments.cache)
     data = open_dataset(arguments.file, prompt_column=arguments.prompt_column, completion_column=arguments.completion_column)
     recipe = recipes.defaults(arguments.method, len(data.examples), bases.facts(base.folder))
@@ -115,18 +122,18 @@ def _tune(arguments: argparse.Namespace) -> None:
     folder = arguments.runs / f"{arguments.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
     create(folder, request, arguments.file)
     print(f"run {folder}")
-    _execute(folder)
+    _execute(folder, processes)
     print(f"draft in {Registry(arguments.registry).root / arguments.name}")
 
 
-def _execute(folder: Path) -> None:
+def _execute(folder: Path, processes: Processes) -> None:
     """Prints the stages as they begin, then the scorecard. SIGTERM and Ctrl-C let it write a checkpoint first."""
     from adapters.tuning.run import execute
 
     stop = threading.Event()
     for asked in (signal.SIGTERM, signal.SIGINT):
         signal.signal(asked, lambda *_: stop.set())
-    result = execute(folder, stop, said=lambda stage: print(f"  {stage}", flush=True))
+    result = execute(folder, stop, lambda stage: print(f"  {stage}", flush=True), processes)
     print(json.dumps(dataclasses.asdict(result), indent=1))
 
 

@@ -7,6 +7,7 @@ no registry.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import os
 import shutil
@@ -24,9 +25,11 @@ from adapters.evaluation.scorecard import Item, score, score_documents
 from adapters.methods.contract import Ground, Watched, Weights
 from adapters.methods.table import method
 from adapters.registry import PROBE, write_whole
+from adapters.tuning import several
 from adapters.tuning.forgetting import Watch, replayed
 from adapters.tuning.material import Material, Rows
 from adapters.tuning.progress import Progress
+from adapters.tuning.several import ONE, Processes
 
 if TYPE_CHECKING:
     from adapters.tuning.objectives import Pair
@@ -48,21 +51,22 @@ class Made:
 
 
 class Making:
-    def __init__(self, material: Material, progress: Progress) -> None:
-        self.material, self.progress = material, progress
+    def __init__(self, material: Material, progress: Progress, processes: Processes = ONE) -> None:
+        self.material, self.progress, self.processes = material, progress, processes
         self.folder, self.recipe = progress.folder, material.ground.recipe
         self._model: Any = None
         self._bits = 16
         self._watch = Watch(self.folder, material.tokenizer, progress.raise_if_stopped)
 
-    def base(self, bits: int = 16) -> Any:
-        """The base, loaded when first needed; from the moment it is tuned, what it became."""
+    def base(self, bits: int = 16, *, is_split: bool = False) -> Any:
+        """The base, loaded when first needed; from the moment it is tuned, what it became. What is to be split over
+        processes stays in main memory until it is."""
         if self._model is None or bits != self._bits:
             from adapters.tuning import device
 
             self._model, self._bits = None, bits  # the old one's memory goes first
             opened = bases.open_model(self.material.ground.base_folder, device.dtype(), bits=bits)
-            self._model = opened if bits == 4 else opened.to(device.device())
+            self._model = opened if bits == 4 or is_split else opened.to(device.device())
         return self._model
 
     def baseline(self) -> list[Item]:
@@ -108,15 +112,26 @@ class Making:
 
     def train(self) -> None:
         """Leaves the adapters' files in the folder. Training that had ended before only reads its best weights."""
-        from adapters.tuning.trainer import FORGETTING, train
-
-        adapts = method(self.recipe.method)
-        weights = adapts.weights
-        if weights is None:
-            raise InvalidInput(f"{self.recipe.method} does not train", param="method")
+        weights = self._weights()
         if self.watches_forgetting:
             self._watch.begin(self.base())
-        base = self.base(adapts.bits)
+        if self.processes.count > 1:
+            self._rows(self.base(), weights.asked(self.material.ground))  # they ask the base what they need to know of it
+            self._free()
+            several.learn(self.folder, self.processes, self.progress.stopping)
+            self._model = weights.prepare(self.base(method(self.recipe.method).bits), self.material.ground)
+        else:
+            self.learn()
+        self._save_all(weights)
+        self._bits = 16
+
+    def learn(self) -> None:
+        """What every process does that trains: from the untouched base to the best weights in memory and folder."""
+        from adapters.tuning.trainer import FORGETTING, train
+
+        adapts, weights = method(self.recipe.method), self._weights()
+        is_split = self.processes.count > 1 and self.processes.sharding == "fsdp2"
+        base = self.base(adapts.bits, is_split=is_split)
         train_rows, validation_rows = self._rows(base, weights.asked(self.material.ground))
         if self.recipe.gradient_checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})
@@ -124,10 +139,24 @@ class Making:
         outcome = train(
             self._model, train_rows, validation_rows, self.recipe, self.progress, rate=weights.rate,
             after_epoch=lambda: {FORGETTING: self._watch.rise(self._model)} if self.watches_forgetting else {},
+            sharding=self.processes.sharding,
         )  # fmt: skip
         self.progress.event("trained", **dataclasses.asdict(outcome))
-        self._save_all(weights)
-        self._bits = 16
+
+    def _weights(self) -> Weights:
+        weights = method(self.recipe.method).weights
+        if weights is None:
+            raise InvalidInput(f"{self.recipe.method} does not train", param="method")
+        return weights
+
+    def _free(self) -> None:
+        """Leaves the memory to others."""
+        import torch
+
+        self._model = None
+        gc.collect()  # models refer to themselves
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _save_all(self, weights: Weights) -> None:
         """The kept ends of epochs and, last, the best, each as an adapter with its probe; the best stays in memory."""

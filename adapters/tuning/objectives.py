@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy, logsigmoid
 from adapters.data.batches import collate
 from adapters.data.tokens import Encoded
 from adapters.evaluation.loss import ROWS_AT_ONCE, RowLoss, measure, row_losses
+from adapters.tuning.ranks import Ranks
 from adapters.tuning.recipe import Recipe
 
 
@@ -111,17 +112,20 @@ def objective(recipe: Recipe) -> Objective:
 
 
 def mean_loss(
-    asked: Objective, model: nn.Module, rows: Sequence[Any], device: torch.device, between: Callable[[], None] = lambda: None
-) -> float:
-    """The rows' loss, summed and divided by their weights, without gradients."""
+    asked: Objective, model: nn.Module, rows: Sequence[Any], device: torch.device, ranks: Ranks,
+    between: Callable[[], None] = lambda: None,
+) -> float:  # fmt: skip
+    """The rows' loss, summed and divided by their weights, without gradients; each process measures its part of them."""
     model.eval()
     order = sorted(rows, key=asked.length, reverse=True)
+    batches = [order[start : start + ROWS_AT_ONCE] for start in range(0, len(order), ROWS_AT_ONCE)]
     nats = 0.0
     with torch.inference_mode():
-        for start in range(0, len(order), ROWS_AT_ONCE):
+        for batch, counts in ranks.share(batches):
             between()
-            nats += asked.losses(model, order[start : start + ROWS_AT_ONCE], device).sum().item()
-    return nats / sum(map(asked.weight, rows))
+            found = asked.losses(model, batch, device).sum().item()
+            nats += found if counts else 0.0
+    return ranks.sum(nats) / sum(map(asked.weight, rows))
 
 
 def pairs(

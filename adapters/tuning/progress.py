@@ -35,8 +35,12 @@ class Progress:
         """Appends `{"event": kind, "time": unix seconds, …}`, visible to readers when this returns."""
         self._file.write(json.dumps({"event": kind, "time": round(time.time(), 3)} | fields) + "\n")
 
+    def stopping(self) -> bool:
+        """Whether the run was asked to stop."""
+        return self.stop.is_set()
+
     def raise_if_stopped(self) -> None:
-        if self.stop.is_set():
+        if self.stopping():
             raise Interrupted("the run was asked to stop; start it again and it goes on where it was")
 
     def close(self) -> None:

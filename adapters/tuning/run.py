@@ -37,6 +37,7 @@ from adapters.tuning.making import BEST_STEP, Made, Making, made, place
 from adapters.tuning.material import Material, fit, read
 from adapters.tuning.progress import Progress
 from adapters.tuning.request import RunRequest, read_request
+from adapters.tuning.several import ONE, Processes, check_devices, used
 
 RESULT, FAILURE, SECONDS, LOCK = "result.json", "failure.json", "seconds.json", "run.lock"
 BASELINE, ADAPTED, FORGOTTEN = "baseline.json", "adapted.json", "forgetting.json"
@@ -54,10 +55,14 @@ class Result:
     """Names of the kept ends of epochs, oldest first, each with the first twelve digits of its digest."""
 
 
-def execute(folder: Path, stop: threading.Event | None = None, said: Callable[[str], None] = lambda stage: None) -> Result:
+def execute(
+    folder: Path, stop: threading.Event | None = None, said: Callable[[str], None] = lambda stage: None,
+    processes: Processes = ONE,
+) -> Result:  # fmt: skip
     """Does the run, or what is left of it; a finished run's result is read. Only one process can be at it.
 
-    `said` hears the name of each stage as it begins; metrics.jsonl has that and everything else.
+    Where `processes` are several, it starts that many to train, and holds no model meanwhile. `said` hears the name of each
+    stage as it begins; metrics.jsonl has that and everything else.
     Raises Interrupted, resumable, after `stop` was set; every other error is also left in failure.json.
     """
     with _locked(folder):
@@ -66,7 +71,7 @@ def execute(folder: Path, stop: threading.Event | None = None, said: Callable[[s
         (folder / FAILURE).unlink(missing_ok=True)
         progress = Progress(folder, stop)
         try:
-            return _work(folder, read_request(folder), progress, said)
+            return _work(folder, read_request(folder), progress, said, processes)
         except Interrupted:
             raise
         except Exception as error:
@@ -78,14 +83,18 @@ def execute(folder: Path, stop: threading.Event | None = None, said: Callable[[s
             progress.close()
 
 
-def _work(folder: Path, request: RunRequest, progress: Progress, said: Callable[[str], None]) -> Result:
+def _work(
+    folder: Path, request: RunRequest, progress: Progress, said: Callable[[str], None], asked: Processes
+) -> Result:  # fmt: skip
     stage = _Stages(folder, progress, said)
     recipe = request.recipe
+    processes = used(asked, recipe.method)
+    check_devices(processes)
     with stage("read"):
         data, parts = read(folder, request)
     with stage("fit"):
         material = fit(folder, request, data, parts, progress)
-    making = (HeadMaking if method(recipe.method).classifies else Making)(material, progress)
+    making = (HeadMaking if method(recipe.method).classifies else Making)(material, progress, processes)
     with stage("baseline"):
         before = _stored(folder / BASELINE, making.baseline, progress)
     if method(recipe.method).trains:

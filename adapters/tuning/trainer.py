@@ -1,7 +1,8 @@
 """The training loop, one for every method: it is handed a prepared model and rows, and learns at supervised positions.
 
 Reads top to bottom: batches, loss, step, validation, checkpoint. Continues from its folder's checkpoint as if it had
-never stopped. Knows no method, no data file and no scorecard.
+never stopped. Several processes run this page side by side, each on its share of every batch. Knows no method, no data
+file and no scorecard.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from torch import nn
 from adapters.data.batches import epoch_windows
 from adapters.errors import InvalidInput
 from adapters.tuning import checkpoint
+from adapters.tuning.blocks import quicken
+from adapters.tuning import ranks as ranked
 from adapters.tuning.checkpoint import BEST, CHECKPOINT
 from adapters.tuning.objectives import Objective, mean_loss, objective
 from adapters.tuning.progress import Progress
+from adapters.tuning.ranks import Ranks
 from adapters.tuning.recipe import Recipe
 
 
@@ -46,6 +50,7 @@ Rate = Callable[[str, int, Recipe], float]
 def train(
     model: nn.Module, train_rows: Sequence[Any], validation_rows: Sequence[Any], recipe: Recipe, run: Progress,
     *, rate: Rate = lambda parameter, epoch, recipe: 1.0, after_epoch: Callable[[], dict[str, float]] = dict,
+    sharding: str = "ddp",
 ) -> Outcome:  # fmt: skip
     """Trains the model's trainable parameters in place and leaves it with the weights of the lowest validation loss.
 
@@ -53,11 +58,15 @@ def train(
     Raises Interrupted, with a checkpoint written, once `run.stop` is set; InvalidInput when the loss is no number.
     """
     aim = objective(recipe)
-    accelerator = Accelerator(mixed_precision="no", cpu=not torch.cuda.is_available())  # it knows one precision a process
+    accelerator, ranks = ranked.accelerator(sharding), Ranks()
     precision = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=_computes_bf16(model))
-    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    adam = torch.optim.AdamW(_groups(trainable, recipe, rate), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    bare, trainable = model, _trainable(model)
+    adam = torch.optim.AdamW(
+        _groups(trainable, recipe, rate), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+    quicken(model)
     model, optimiser = accelerator.prepare(model, adam)
+    trainable = _trainable(bare)  # where processes share a model, each now holds a part of every parameter
     at = checkpoint.restore(run.folder / CHECKPOINT, trainable, adam)
     saved, saving_s = time.monotonic(), 0.0
     lengths = [aim.length(row) for row in train_rows]
@@ -68,9 +77,10 @@ def train(
     )
 
     while at.epoch < recipe.epochs and at.epochs_without_gain < recipe.early_stop_patience:
+        at_once = min(recipe.micro_batch_size, math.ceil(recipe.batch_size / ranks.count))
         windows = epoch_windows(
-            lengths, batch_size=recipe.batch_size, micro_batch_size=recipe.micro_batch_size, seed=recipe.seed + at.epoch
-        )
+            lengths, batch_size=recipe.batch_size, micro_batch_size=at_once, seed=recipe.seed + at.epoch
+        )  # fmt: skip
         model.train()
         for group in adam.param_groups:  # frozen for now: no gradient, no moment, no decay
             for parameter in group["params"]:
@@ -79,7 +89,8 @@ def train(
             now = learning_rate(at.step, steps, recipe)
             for group in adam.param_groups:
                 group["lr"] = now * group["shares"][at.epoch]
-            loss = _backward(accelerator, precision, aim, model, [[train_rows[row] for row in rows] for rows in window])
+            batches = [[train_rows[row] for row in rows] for rows in window]
+            loss = _backward(accelerator, ranks, precision, aim, model, batches)
             _refuse_nonsense(loss, at.step + 1)
             accelerator.clip_grad_norm_(trainable.values(), recipe.max_grad_norm)
             optimiser.step()
@@ -87,7 +98,8 @@ def train(
             at.step, at.window = at.step + 1, at.window + 1
             said = pace.after(at.step, tokens=sum(lengths[row] for rows in window for row in rows))
             run.event("step", step=at.step, steps=steps, epoch=at.epoch + 1, loss=loss, learning_rate=now, **said)
-            if run.stop.is_set() or time.monotonic() - saved >= max(recipe.checkpoint_every_s, saving_s / MOST_TIME_SAVING):
+            is_due = time.monotonic() - saved >= max(recipe.checkpoint_every_s, saving_s / MOST_TIME_SAVING)
+            if run.stopping() or ranks.any(is_due):
                 began = time.monotonic()
                 checkpoint.save(run.folder / CHECKPOINT, trainable, adam, at)
                 saved = time.monotonic()
@@ -95,7 +107,7 @@ def train(
             run.raise_if_stopped()
 
         with precision:
-            loss = mean_loss(aim, model, validation_rows, accelerator.device, between=run.raise_if_stopped)
+            loss = mean_loss(aim, model, validation_rows, accelerator.device, ranks, between=run.raise_if_stopped)
             seen = after_epoch()
         _refuse_nonsense(loss, at.step)
         run.event("validation", loss=loss, step=at.step, epoch=at.epoch + 1, **seen)
@@ -108,6 +120,7 @@ def train(
         checkpoint.keep_epoch(run.folder, trainable, at.step, keep=recipe.keep_checkpoints)
         checkpoint.save(run.folder / CHECKPOINT, trainable, adam, at)
 
+    accelerator.wait_for_everyone()  # one of several processes writes the files
     if not (run.folder / BEST).is_file():
         raise InvalidInput(
             f"every epoch forgot more than the {recipe.forgetting_budget:g} nats per token of forgetting_budget; "
@@ -120,6 +133,10 @@ def train(
     return Outcome(at.step, at.best_step, at.best_loss, stopped_early=at.epoch < recipe.epochs)
 
 
+def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
 def _groups(trainable: dict[str, nn.Parameter], recipe: Recipe, rate: Rate) -> list[dict[str, Any]]:
     """The optimiser's groups: parameters that move alike, with their share of the learning rate in each epoch."""
     alike: dict[tuple[float, ...], list[nn.Parameter]] = {}
@@ -130,17 +147,21 @@ def _groups(trainable: dict[str, nn.Parameter], recipe: Recipe, rate: Rate) -> l
 
 
 def _backward(
-    accelerator: Accelerator, precision: torch.autocast, aim: Objective, model: nn.Module, window: list[list[Any]]
-) -> float:
+    accelerator: Accelerator, ranks: Ranks, precision: torch.autocast, aim: Objective, model: nn.Module,
+    window: list[list[Any]],
+) -> float:  # fmt: skip
     """Gradients and loss of one window: the mean over all its rows' weight, however they fall into micro-batches."""
-    weight = sum(aim.weight(row) for rows in window for row in rows)
+    # the mean over processes is taken of gradients, so each process's part is made that much larger
+    weight = sum(aim.weight(row) for rows in window for row in rows) / ranks.count
     loss = 0.0
-    for rows in window:
-        with precision:
-            share = aim.losses(model, rows, accelerator.device).sum() / weight
-        accelerator.backward(share)
+    shares = ranks.share(window)
+    for number, (rows, counts) in enumerate(shares, start=1):
+        with ranks.apart(model, is_last=number == len(shares)):
+            with precision:
+                share = aim.losses(model, rows, accelerator.device).sum() / (weight if counts else math.inf)
+            accelerator.backward(share)
         loss += share.item()
-    return loss
+    return ranks.sum(loss) / ranks.count
 
 
 def _refuse_nonsense(loss: float, step: int) -> None:
