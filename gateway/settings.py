@@ -19,6 +19,7 @@ from typing import Any
 
 from adapters.adapted_model import checked_name
 from adapters.errors import InvalidInput
+from adapters.tuning.several import Processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ SETTINGS = (
     Setting("publish", "forgetting_budget", 0.1, "How much a new version may lose on what the base could do before, where its scorecard says so, in nats per token."),
     Setting("jobs", "lease_s", 30.0, "Seconds after its last sign of life that a runner's job may be taken over."),
     Setting("jobs", "attempts", 3, "How often a job that died is resumed before it fails."),
+    Setting("jobs", "processes", 1, "Processes of this machine that train one model together, a GPU each. On 1 nothing is shared."),
+    Setting("jobs", "sharding", "ddp", "What they share: 'ddp' (each holds the whole model and takes a part of every batch) or 'fsdp2' (weights, gradients and optimiser are split as well)."),
 )  # fmt: skip
 
 WHEN_TUNING = ("auto", "leave", "stay")
@@ -119,6 +122,8 @@ class Settings:
     publish_forgetting_budget: float
     jobs_lease_s: float
     jobs_attempts: int
+    jobs_processes: int
+    jobs_sharding: str
     bases: tuple[BaseSetting, ...]
 
     @property
@@ -255,6 +260,7 @@ def _check(settings: Settings) -> None:
         raise InvalidInput(f"engine.max_lora_rank must be one of {listed}, or 0 for the plan's", param="max_lora_rank")
     if settings.engine_when_tuning not in WHEN_TUNING:
         raise InvalidInput(f"engine.when_tuning must be one of {', '.join(WHEN_TUNING)}", param="when_tuning")
+    Processes(settings.jobs_processes, settings.jobs_sharding)  # checks itself
     if 0 < settings.engine_max_cpu_loras < settings.engine_max_loras:
         raise InvalidInput("engine.max_cpu_loras must not be below engine.max_loras", param="max_cpu_loras")
     if not settings.is_loopback and not settings.server_api_key:

@@ -20,6 +20,7 @@ from adapters.errors import GraftError, InvalidInput
 from adapters.prompts import PromptTemplate
 from adapters.tuning.recipe import Recipe, defaults
 from adapters.tuning.request import RunRequest, create
+from adapters.tuning.several import Processes, used
 from gateway.jobs.job import Job
 from gateway.jobs.store import JobStore
 from gateway.settings import RANK_STEPS, Settings
@@ -64,6 +65,7 @@ def place(settings: Settings, order: Order, job_id: str) -> RunRequest:
     checked_name(order.name)
     if order.name in {known.name for known in settings.bases}:
         raise InvalidInput(f"'{order.name}' is the name of a base; choose another for the adapted model", param="name")
+    used(Processes(settings.jobs_processes, settings.jobs_sharding), order.method)
     data = open_dataset(
         order.data, prompt_column=order.prompt_column, completion_column=order.completion_column,
         shown_as=order.data_name or None,

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adapters.errors import Interrupted, InvalidInput
-from adapters.methods.table import method
 
 SHARDINGS = ("ddp", "fsdp2")
 """`ddp`: every process holds the whole model and learns from a part of each batch. `fsdp2`: weights, gradients and Adam's
@@ -56,6 +55,8 @@ ONE = Processes()
 def used(asked: Processes, name: str) -> Processes:
     """How a method of this name trains when that many processes are asked for: heads and soft prompts, small as they are,
     by one. Raises InvalidInput for what cannot be done together; asks no hardware."""
+    from adapters.methods.table import method  # settings are read by processes that need no method
+
     adapts = method(name)
     if asked.count == 1 or adapts.weights is None or adapts.weights.kind not in ("lora", "checkpoint"):
         return ONE

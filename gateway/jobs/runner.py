@@ -95,7 +95,7 @@ class Runner:
 
     async def _watch(self, job: Job, output: IO[bytes]) -> tuple[int, str | None]:
         """Runs the job's process to its end; (exit status, what somebody wanted that ended it)."""
-        process = await children.start(KINDS[job.kind].argv(job.payload), stdout=output, stderr=output)
+        process = await children.start(KINDS[job.kind].argv(job.payload, self._settings), stdout=output, stderr=output)
         try:
             while True:
                 await self._wait(process.wait(), BEAT_S)

@@ -35,14 +35,15 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    argv: Callable[[dict[str, Any]], list[str]]
+    argv: Callable[[dict[str, Any], Settings], list[str]]
     """The command that does the work, or goes on with it."""
     settle: Callable[[dict[str, Any], Settings, Names], Settled]
     """Reads what the command left, and asks for names to move."""
 
 
-def _tune_argv(payload: dict[str, Any]) -> list[str]:
-    return [sys.executable, "-m", "adapters", "run", payload["run"]]
+def _tune_argv(payload: dict[str, Any], settings: Settings) -> list[str]:
+    several = ["--processes", str(settings.jobs_processes), "--sharding", settings.jobs_sharding]
+    return [sys.executable, "-m", "adapters", "run", payload["run"], *several]
 
 
 def _tune_settle(payload: dict[str, Any], settings: Settings, names: Names) -> Settled:

@@ -87,7 +87,8 @@ def main(arguments: list[str]) -> int:
     if arguments[0] == "run":
         return run(Path(arguments[1]))
     KINDS["tune"] = Task(
-        lambda payload: [sys.executable, "-m", "tests.gateway.quick_tuner", "run", payload["run"]], KINDS["tune"].settle
+        lambda payload, settings: [sys.executable, "-m", "tests.gateway.quick_tuner", "run", payload["run"]],
+        KINDS["tune"].settle,
     )
     runner.BEAT_S = runner.LOOK_S = 0.1
     setting = settings.load()
