@@ -24,12 +24,14 @@ class Verdict:
 def judge(new: AdaptedModel, current: AdaptedModel | None, *, margin: float, forgetting_budget: float) -> Verdict:
     """By the scorecards in their lineages, each measured on its own held-out rows.
 
-    The first version of a name needs no scorecard: there is nothing that it could make worse.
+    `forgetting_budget` is in nats per token, for a version whose recipe names none; 0 sets no bound. The first version of
+    a name needs no scorecard: there is nothing that it could make worse.
     """
     card = new.lineage.scorecard
     forgotten = card.get("forgetting", {}).get("nats_per_token")
-    if forgotten is not None and forgotten > forgetting_budget:
-        return Verdict(False, f"it forgot {forgotten:.3f} nats/token, more than the {forgetting_budget:g} allowed")
+    budget = (new.lineage.recipe or {}).get("forgetting_budget") or forgetting_budget
+    if forgotten is not None and budget and forgotten > budget:
+        return Verdict(False, f"it forgot {forgotten:.3f} nats/token, more than the {budget:g} allowed")
     if current is None:
         return Verdict(True, "it is the first of its name")
     if not card:

@@ -60,7 +60,7 @@ SETTINGS = (
     Setting("placement", "load_bound", 1.25, "A replica takes an adapter's requests up to this multiple of the mean load; then the next in the adapter's order does."),
     Setting("placement", "hot_share", 0.25, "Share of a base's recent requests from which 'replicate' gives an adapter a further replica."),
     Setting("publish", "margin", 0.0, "How much better than the current version a new one must score to take over the name, in the metric's own unit."),
-    Setting("publish", "forgetting_budget", 0.1, "How much a new version may lose on what the base could do before, where its scorecard says so, in nats per token."),
+    Setting("publish", "forgetting_budget", 0.0, "Most nats per token that the loss on the base's own words may have risen in a new version; its own --forgetting-budget goes before it. 0 sets no bound: the base stays there beside it."),
     Setting("jobs", "lease_s", 30.0, "Seconds after its last sign of life that a runner's job may be taken over."),
     Setting("jobs", "attempts", 3, "How often a job that died is resumed before it fails."),
     Setting("jobs", "processes", 1, "Processes of this machine that train one model together, a GPU each. On 1 nothing is shared."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -55,6 +56,15 @@ def test_the_gate(case: str) -> None:
 def test_the_first_of_its_name_passes_unless_it_forgets() -> None:
     assert judge(model(1, None), None, margin=0.5, forgetting_budget=0.1).passes
     assert not judge(model(1, card(0.9, forgotten=1.0)), None, margin=0.0, forgetting_budget=0.1).passes
+
+
+def test_without_a_budget_forgetting_is_told_and_bounds_nothing_and_a_recipes_own_budget_goes_first() -> None:
+    forgetful = model(1, card(0.9, forgotten=1.0))
+    assert judge(forgetful, None, margin=0.0, forgetting_budget=0.0).passes
+    lenient = dataclasses.replace(forgetful, lineage=dataclasses.replace(forgetful.lineage, recipe={"forgetting_budget": 2.0}))
+    assert judge(lenient, None, margin=0.0, forgetting_budget=0.1).passes
+    strict = dataclasses.replace(forgetful, lineage=dataclasses.replace(forgetful.lineage, recipe={"forgetting_budget": 0.5}))
+    assert not judge(strict, None, margin=0.0, forgetting_budget=0.0).passes
 
 
 def test_scores_on_other_data_are_said_to_be_so() -> None:
