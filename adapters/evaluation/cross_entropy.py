@@ -20,6 +20,8 @@ def linear_cross_entropy(hidden: torch.Tensor, weight: torch.Tensor, targets: to
 
     Equal to `cross_entropy((hidden @ weight.T).float(), targets, reduction="none")`, gradients too.
     """
+    if not torch.is_grad_enabled():  # within the function below one cannot tell
+        return _in_slices(hidden, weight, targets, (False, False))[0]
     return _LinearCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -75,16 +77,15 @@ def _to_gradient(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The losses; the logits become their gradient, softmax less one at the target, in place."""
     losses = []
     for rows, wanted in _blocks(logits, targets):
-        values = rows.float()
-        total = values.logsumexp(dim=1, keepdim=True)
-        losses.append(total - values.gather(1, wanted))
-        values.sub_(total).exp_()
-        rows.copy_(values.scatter_add_(1, wanted, torch.full_like(total, -1.0)))
+        values = rows.log_softmax(dim=1, dtype=torch.float32)
+        losses.append(-values.gather(1, wanted))
+        values.exp_()
+        rows.copy_(values.scatter_add_(1, wanted, torch.full_like(losses[-1], -1.0)))
     return torch.cat(losses).squeeze(1)
 
 
 def _losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    found = [rows.float().logsumexp(dim=1, keepdim=True) - rows.gather(1, t) for rows, t in _blocks(logits, targets)]
+    found = [-rows.log_softmax(dim=1, dtype=torch.float32).gather(1, wanted) for rows, wanted in _blocks(logits, targets)]
     return torch.cat(found).squeeze(1)
 
 

@@ -25,7 +25,8 @@ def quicken(model: nn.Module) -> None:
     """Makes the model's norms and, on a CPU, its attention compute this way from now on."""
     for module, offset in _norms(model):
         module.forward = partial(_norm, module, offset)
-    decoder: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    adapted: Any = model
+    decoder = adapted.get_base_model() if hasattr(model, "get_base_model") else adapted
     if next(model.parameters()).device.type == "cpu" and hasattr(decoder, "set_attn_implementation"):
         _attend_our_way(decoder)
 
@@ -89,7 +90,7 @@ class _Norm(torch.autograd.Function):
         scale = size.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
         ctx.offset = offset
-        normed = wide * scale
+        normed: torch.Tensor = wide * scale
         return normed.mul_(weight.float() + offset).to(x.dtype) if offset else normed.to(x.dtype) * weight
 
     @staticmethod

@@ -56,8 +56,8 @@ def restore(path: Path, trainable: Mapping[str, nn.Parameter], optimiser: torch.
         _fill(trainable, lambda name: file.get_tensor(f"weight/{name}"))
         for _, key, name in (stored.split("/", 2) for stored in names if stored.startswith("adam/")):
             value = file.get_tensor(f"adam/{key}/{name}")
-            # the step count stays on the CPU, where AdamW keeps it
-            kept = value if value.ndim == 0 else _laid_out_as(trainable[name], value)
+            # the step count is everybody's own, beside the parameter, where the fused AdamW keeps it
+            kept = _laid_out_as(trainable[name], value) if value.ndim else value.to(trainable[name].device)
             optimiser.state.setdefault(trainable[name], {})[key] = kept
         dice = {name: file.get_tensor(_of(_rank(), name)) for name in DICE if _of(_rank(), name) in names}
     if "dice/cpu" in dice:

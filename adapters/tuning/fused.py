@@ -61,22 +61,23 @@ class _Adapted(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, down: torch.Tensor, up: torch.Tensor,
         scaling: float,
     ) -> torch.Tensor:  # fmt: skip
-        rows = x.reshape(-1, x.shape[-1])
-        low = rows @ down.to(x.dtype).T
-        said = linear(rows, weight, bias).addmm_(low, up.to(x.dtype).T, alpha=scaling)
-        ctx.save_for_backward(rows, weight, down, up, low)
-        ctx.scaling = scaling
+        rows, narrow = x.reshape(-1, x.shape[-1]), down.to(x.dtype)
+        wide = up.to(x.dtype, copy=True).mul_(scaling)
+        low = rows @ narrow.T
+        said = linear(rows, weight, bias).addmm_(low, wide.T)
+        ctx.save_for_backward(rows, weight, narrow, wide, low)
+        ctx.scaling, ctx.dtypes = scaling, (down.dtype, up.dtype)
         return said.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, None, None, torch.Tensor, torch.Tensor, None]:
-        rows, weight, down, up, low = ctx.saved_tensors
+        rows, weight, narrow, wide, low = ctx.saved_tensors
         (grad,) = grads
         to_said = grad.reshape(-1, grad.shape[-1])
-        to_low = (to_said @ up.to(grad.dtype)).mul_(ctx.scaling)
-        to_up = (to_said.T @ low).mul_(ctx.scaling).to(up.dtype)
-        to_down = (to_low.T @ rows).to(down.dtype)
+        to_low = to_said @ wide
+        to_up = (to_said.T @ low).to(ctx.dtypes[1]).mul_(ctx.scaling)
+        to_down = (to_low.T @ rows).to(ctx.dtypes[0])
         to_x = None
         if ctx.needs_input_grad[0]:
-            to_x = (to_said @ weight).addmm_(to_low, down.to(grad.dtype)).view(*grad.shape[:-1], -1)
+            to_x = (to_said @ weight).addmm_(to_low, narrow).view(*grad.shape[:-1], -1)
         return to_x, None, None, to_down, to_up, None

@@ -20,8 +20,8 @@ from torch import nn
 from adapters.data.batches import epoch_windows
 from adapters.errors import InvalidInput
 from adapters.tuning import checkpoint
-from adapters.tuning.blocks import quicken
 from adapters.tuning import ranks as ranked
+from adapters.tuning.blocks import quicken
 from adapters.tuning.checkpoint import BEST, CHECKPOINT
 from adapters.tuning.objectives import Objective, mean_loss, objective
 from adapters.tuning.progress import Progress
@@ -153,14 +153,15 @@ def _backward(
     """Gradients and loss of one window: the mean over all its rows' weight, however they fall into micro-batches."""
     # the mean over processes is taken of gradients, so each process's part is made that much larger
     weight = sum(aim.weight(row) for rows in window for row in rows) / ranks.count
-    loss = 0.0
+    losses = []
     shares = ranks.share(window)
     for number, (rows, counts) in enumerate(shares, start=1):
         with ranks.apart(model, is_last=number == len(shares)):
             with precision:
                 share = aim.losses(model, rows, accelerator.device).sum() / (weight if counts else math.inf)
             accelerator.backward(share)
-        loss += share.item()
+        losses.append(share.detach())
+    loss = torch.stack(losses).sum().item()  # waits for the device once a window, not once a batch
     return ranks.sum(loss) / ranks.count
 
 
