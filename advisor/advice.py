@@ -15,7 +15,7 @@ from typing import Any
 from adapters import bases
 from adapters.bases import BaseFacts
 from adapters.errors import InvalidInput
-from adapters.tuning import memory
+from adapters.tuning import machine, shapes
 from advisor import ranking
 from advisor.evidence import Evidence, by_name, number
 from advisor.plan import plan
@@ -115,10 +115,10 @@ def advise(
     found = by_name(evidence)
     params_b = number(found, "params_b")
     if facts is None and params_b is not None:
-        facts = memory.typical_shape(params_b)
+        facts = shapes.typical_shape(params_b)
     if "gpu_gib" not in found and facts is not None:
         how = "measured: memory of this machine's largest GPU, or its free main memory where there is none"
-        found["gpu_gib"] = Evidence("gpu_gib", round(memory.available_gib(), 2), "GiB", how)
+        found["gpu_gib"] = Evidence("gpu_gib", round(machine.available_gib(), 2), "GiB", how)
     whole = ranking.complete(found, facts)
     ranked = ranking.rank(whole)
     gaps = [

@@ -81,19 +81,28 @@ def _added(method: str, found: Found) -> str:
 
 def assumed_speed(found: Found) -> float:
     """Of a GPU where one is here or its memory is stated, else of a processor."""
+    return GPU_TFLOPS if on_gpu(found) else CPU_TFLOPS
+
+
+def on_gpu(found: Found) -> bool:
     stated = "gpu_gib" in found and found["gpu_gib"].how == STATED
-    return GPU_TFLOPS if stated or shutil.which("nvidia-smi") else CPU_TFLOPS
+    return stated or shutil.which("nvidia-smi") is not None
 
 
 def _memory(method: str, found: Found, facts: BaseFacts) -> Evidence:
     row = number(found, "tokens_per_example") or TYPICAL_ROW_TOKENS
     length = max(64, round(row)) + (extra_tokens(method, found) if method not in TRAINED else 0)
     have = number(found, "gpu_gib")
+    kind = "cuda" if on_gpu(found) else "cpu"
     rows = 8
-    gib = memory.estimate(facts, method, micro_batch_size=rows, sequence_length=length).gib
+
+    def needs() -> float:
+        return memory.estimate(facts, method, micro_batch_size=rows, sequence_length=length, device=kind).gib
+
+    gib = needs()
     while have is not None and gib > have and rows > 1:  # smaller steps give the same result, more slowly
         rows //= 2
-        gib = memory.estimate(facts, method, micro_batch_size=rows, sequence_length=length).gib
+        gib = needs()
     how = f"formula over the base's shape, bf16, {rows} rows of {length} tokens at once (adapters/tuning/memory.py)"
     return Evidence(f"memory_gib.{method}", round(gib, 2), "GiB", how)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from adapters.bases import BaseFacts
-from adapters.tuning.memory import typical_shape
+from adapters.tuning.shapes import typical_shape
 from advisor.evidence import Evidence, Found, Value, number
 from advisor.ranking import judge
 

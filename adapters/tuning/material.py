@@ -19,7 +19,9 @@ from adapters.evaluation.scorecard import sample
 from adapters.methods.contract import Ground
 from adapters.methods.table import method
 from adapters.prompts import PromptTemplate
-from adapters.tuning.memory import check_fits
+from adapters.tuning.fitting import check_fits
+from adapters.tuning.machine import quantises
+from adapters.tuning.memory import work
 from adapters.tuning.progress import Progress
 from adapters.tuning.request import RunRequest, data_file, replay_file, validation_file
 
@@ -106,17 +108,20 @@ def fit(folder: Path, request: RunRequest, data: Dataset, parts: Splits, progres
             "raise max_length, or shorten them",
             param="max_length",
         )
-    longest_row = max(len(row.input_ids) for row in [*train.tokens, *train.rejected])
-    needed = check_fits(
-        facts, recipe.method, rank=recipe.rank, micro_batch_size=recipe.micro_batch_size,
-        sequence_length=longest_row, bytes_per_weight=_bytes_per_weight(),
+    learned_from = [*train.tokens, *train.rejected]
+    answer_tokens = min(LONGEST_ANSWER_TOKENS, max(row.supervised for row in train.tokens) + 4)
+    bytes_per_weight, kind = _device()
+    asked = work(
+        recipe, request.base_folder, longest=max(len(row.input_ids) for row in learned_from),
+        supervised=max(row.supervised for row in learned_from), answer_tokens=answer_tokens,
+        bytes_per_weight=bytes_per_weight, device=kind,
     )  # fmt: skip
+    needed = check_fits(facts, asked, can_quantise=quantises())
     progress.event(
         "data", rows=len(data.examples), form=data.form, train=len(train.tokens), validation=len(validation.tokens),
         held_out=len(held_out.examples), too_long=len(too_long), too_long_lines=sorted(too_long)[:LINES_SHOWN],
         memory_gib=round(needed.gib, 2),
     )  # fmt: skip
-    answer_tokens = min(LONGEST_ANSWER_TOKENS, max(row.supervised for row in train.tokens) + 4)
     scored = sample(held_out.examples, recipe.scored_rows, recipe.seed)
     ground = Ground(recipe, request.base_folder, request.base, tokenizer, template, train.examples)
     # what trains is compared with the base under the same prompt; what only prompts, with the base left alone
@@ -173,7 +178,8 @@ def _check_form(data: Dataset, request: RunRequest) -> None:
         )
 
 
-def _bytes_per_weight() -> int:
+def _device() -> tuple[int, str]:
+    """Bytes of a weight as the base is opened here, and `cuda` or `cpu`."""
     from adapters.tuning import device
 
-    return device.dtype().itemsize
+    return device.dtype().itemsize, device.device().type

@@ -1,234 +1,268 @@
-"""Will it fit? The peak memory of each method from a base's shape, by published formulas; no torch, no weights read.
+"""Will it fit? The peak memory of a run before it starts, from the base's shape and what the recipe says; no torch.
 
-The formulas give 36.7 and 18.8 GiB where the PEFT benchmark measured 36.2 and 18.7 (Llama-3.2-3B, full and LoRA,
-batch 4, 768 tokens). Knows no data and no recipe's learning part.
+A run goes through stages, and its peak is the largest of theirs: the base answers, the model trains, the result is saved.
+What the loop keeps is counted in `activations.py`; measured here are only what a process takes that computes nothing yet,
+and what the allocator loses (`python -m tests.bench memory` compares all of it with real peaks). Knows no data.
 """
 
 from __future__ import annotations
 
-import math
-import os
-import subprocess
+import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from adapters.bases import BaseFacts
-from adapters.errors import InvalidInput, WillNotFit
+from adapters.errors import InvalidInput
+from adapters.tuning import activations, shapes
+from adapters.tuning.activations import FP32, Tuned
+from adapters.tuning.machine import GIB
+from adapters.tuning.recipe import Recipe
+from adapters.tuning.shapes import Norms
 
-GIB = 2**30
-RUNTIME_GIB = 1.0
-"""Device context, kernels and fragmentation: 0.7 to 1.5 GB are reported."""
-ENCODER_GIB = 0.2
-"""all-MiniLM-L6-v2 in fp32 (22.7 M weights) and a batch of passages."""
+RUNTIME_GIB = {"cpu": 0.70, "cuda": 0.60}
+"""Measured on a CPU: torch, transformers and peft loaded, a tokenizer, and one step of next to nothing. On a GPU: the
+context and its kernels, which no allocator of torch counts."""
+LOST = {"cpu": 0.32, "cuda": 0.05}
+"""The share of activations that an allocator holds and cannot use. On a CPU measured with glibc, 0.2 to 0.45: blocks
+below 32 MiB come from a heap in which aligned ones fit badly into what others left. On a GPU, blocks rounded up."""
+WORKSPACE_GIB = {"cpu": 0.0, "cuda": 0.03}
+"""cuBLAS's, 32 MiB on Hopper (NVIDIA's documentation of cublasSetWorkspace)."""
+ANSWERED_AT_ONCE, SCORED_AT_ONCE = 16, 8
+"""Rows, as in `evaluation/completer.py` and `evaluation/loss.py`, which load torch."""
+NF4_BYTES = 0.5 + (1 + FP32 / 256) / 64
+"""A weight in 4 bits with its share of twice quantised scales (Dettmers et al., 2023, section 3)."""
+ENCODER = BaseFacts(
+    params=22_713_216, hidden=384, layers=6, vocab=30_522, heads=12, kv_heads=12, head_dim=32, intermediate=1536, context=256,
+    tied=True, bytes_per_param=4.0, digest="all-MiniLM-L6-v2",
+)  # fmt: skip
+TEXTS_AT_ONCE, HEAD_TEXTS_AT_ONCE, HEAD_TEXT_TOKENS = 16, 8, 512
+"""Read for features, and while a backbone is tuned with its head, as in `classifier.py` and `heads.py`."""
+LABELS = 1000
+"""A head of so many is still small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What of a recipe, its rows and this machine decides how much memory a run takes."""
+
+    method: str
+    objective: str = "sft"
+    rank: int = 16
+    targets: str = "all"
+    variant: str = "plain"
+    batch_size: int = 8
+    micro_batch_size: int = 8
+    sequence_length: int = 512
+    """Tokens of the longest row."""
+    supervised: int | None = None
+    """Tokens of a row that are learned, at most; None: all of them."""
+    answer_tokens: int = 256
+    gradient_checkpointing: bool = False
+    precision: str = "mixed"
+    as_lora: int = 0
+    weights: str = "lora"
+    virtual_tokens: int = 16
+    backbone: str = "encoder"
+    unfreeze_epochs: int = 0
+    bytes_per_weight: float = 2.0
+    """Of the base as it is opened: 2 for bf16, 4 where the processor computes in fp32 only."""
+    device: str = "cuda"
+    norms: Norms = field(default_factory=Norms)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     gib: float
     parts: dict[str, float]
-    """GiB by what takes it; they sum up to `gib`."""
+    """GiB by what takes it, in the stage that takes most; they sum up to `gib`."""
+    stage: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    facts: BaseFacts
-    rank: int
-    micro_batch_size: int
-    sequence_length: int
-    bytes_per_weight: float
-
-    @property
-    def tokens(self) -> int:
-        return self.micro_batch_size * self.sequence_length
+Parts = dict[str, float]
+"""Bytes by what takes them."""
 
 
-def lora_params_per_rank(facts: BaseFacts) -> int:
-    """Weights one rank costs, all linear layers adapted: the sum of inputs and outputs of each (Llama-3.1-8B: 2,621,440)."""
-    hidden, wide, narrow = facts.hidden, facts.heads * facts.head_dim, facts.kv_heads * facts.head_dim
-    attention = 2 * (hidden + wide) + 2 * (hidden + narrow)
-    feed_forward = 3 * (hidden + facts.intermediate)
-    return facts.layers * (attention + feed_forward)
+def work(
+    recipe: Recipe,
+    base_folder: Path,
+    *,
+    longest: int,
+    supervised: int,
+    answer_tokens: int,
+    bytes_per_weight: float,
+    device: str,
+) -> Work:  # fmt: skip
+    """What this recipe comes to with these rows: tokens of the longest, learned tokens and answered tokens at most."""
+    shared = {one.name for one in dataclasses.fields(Recipe)} & {one.name for one in dataclasses.fields(Work)}
+    knobs: dict[str, Any] = {name: getattr(recipe, name) for name in shared}
+    return Work(
+        **knobs, sequence_length=longest, supervised=supervised, answer_tokens=answer_tokens, bytes_per_weight=bytes_per_weight,
+        device=device, norms=shapes.norms(base_folder),
+    )  # fmt: skip
 
 
-def _weights(ask: _Ask) -> float:
-    return ask.facts.params * ask.bytes_per_weight
+def _answering(facts: BaseFacts, asked: Work) -> Parts:
+    """Many conversations at once: keys and values of every token, one block's work, logits of the last position."""
+    tuned = Tuned(facts, asked.norms, asked.bytes_per_weight, asked.device, asked.sequence_length)
+    narrow = facts.kv_heads * facts.head_dim
+    tokens = ANSWERED_AT_ONCE * (asked.sequence_length + asked.answer_tokens)
+    cache = 2 * narrow * asked.bytes_per_weight * tokens
+    forward = ANSWERED_AT_ONCE * asked.sequence_length * activations.forward_only(tuned)
+    logits = ANSWERED_AT_ONCE * facts.vocab * (asked.bytes_per_weight + 2 * FP32)
+    return {"weights": facts.params * asked.bytes_per_weight, "kv_cache": cache * facts.layers, "activations": forward + logits}
 
 
-def _activations(ask: _Ask) -> float:
-    """34 · s · b · h bytes a layer: 16 bits, fused attention, nothing recomputed (Korthikanti et al., arXiv 2205.05198)."""
-    return 34 * ask.tokens * ask.facts.hidden * ask.facts.layers
+def _with_passages(facts: BaseFacts, asked: Work) -> Parts:
+    return _answering(facts, asked) | {"encoder": FP32 * ENCODER.params + _texts(ENCODER, asked, ENCODER.context)}
 
 
-def _logits(ask: _Ask) -> float:
-    """Three fp32 copies (logits, softmax, gradient) at every position: a bound, as the loop makes only those it learns from."""
-    return 3 * 4 * ask.tokens * ask.facts.vocab
+def _texts(facts: BaseFacts, asked: Work, window: int) -> float:
+    """Bytes of a forward pass over texts that keeps no gradients."""
+    tokens = min(window, asked.sequence_length)
+    return TEXTS_AT_ONCE * tokens * activations.forward_only(Tuned(facts, asked.norms, FP32, asked.device, tokens))
 
 
-def _kv_cache(ask: _Ask) -> float:
-    """2 · layers · kv heads · head dim · 2 bytes a token (Llama-3.1-8B: 128 KiB)."""
-    return 2 * ask.facts.layers * ask.facts.kv_heads * ask.facts.head_dim * 2 * ask.tokens
+def _head(facts: BaseFacts, asked: Work) -> Parts:
+    """Features without gradients; the backbone in fp32 with all its states only where it is unfrozen."""
+    own = ENCODER if asked.backbone == "encoder" else facts
+    window = min(asked.sequence_length, ENCODER.context if asked.backbone == "encoder" else HEAD_TEXT_TOKENS)
+    number = FP32 if asked.backbone == "encoder" else asked.bytes_per_weight
+    head = 4.0 * FP32 * own.hidden * LABELS
+    if not asked.unfreeze_epochs:
+        return {"weights": own.params * number, "activations": _texts(own, asked, window), "trained": head}
+    tuned = Tuned(own, asked.norms, FP32, asked.device, window, layers="all")
+    kept = HEAD_TEXTS_AT_ONCE * window * own.layers * activations.of_block(tuned)
+    kept += activations.in_work(tuned, HEAD_TEXTS_AT_ONCE)
+    table = FP32 * own.vocab * own.hidden  # its gradient is made beside the one before
+    states = {"weights": FP32 * own.params, "optimiser": 2.0 * FP32 * own.params, "trained": head}
+    # rows are summed over micro-batches, so the gradients of the first lie beside the second
+    return states | {"gradients": FP32 * own.params, "activations": max(kept, table)}
 
 
-def _one_layer(ask: _Ask) -> float:
-    """A forward pass that keeps no gradients holds one layer's work at a time."""
-    return 34 * ask.tokens * ask.facts.hidden
+def _tuned(facts: BaseFacts, asked: Work, layers: str) -> Tuned:
+    in_fp32 = layers in ("linear", "all") and asked.precision == "mixed" and asked.bytes_per_weight < FP32
+    return Tuned(
+        facts, asked.norms, asked.bytes_per_weight, asked.device, _row(asked), layers, in_fp32=in_fp32, rank=asked.rank,
+        targets=asked.targets if layers == "lora" else "all", is_dora=asked.variant == "dora",
+    )  # fmt: skip
 
 
-def _inference(ask: _Ask) -> dict[str, float]:
-    last = 4 * ask.micro_batch_size * ask.facts.vocab
-    return {"weights": _weights(ask), "kv_cache": _kv_cache(ask), "activations": _one_layer(ask) + last}
+def _row(asked: Work) -> int:
+    """Tokens of the longest row as the model reads it."""
+    return asked.sequence_length + (asked.virtual_tokens if asked.method == "prompt_tuning" else 0)
 
 
-def _rag(ask: _Ask) -> dict[str, float]:
-    return _inference(ask) | {"encoder": ENCODER_GIB * GIB}
+def _kept(tuned: Tuned, asked: Work) -> float:
+    """Bytes of activations at their largest: when the forward pass has just ended, or a block of it is made anew."""
+    rows = asked.micro_batch_size * (2 if asked.objective == "dpo" else 1)
+    tokens = rows * tuned.length
+    learned = asked.sequence_length if asked.supervised is None else min(asked.supervised, asked.sequence_length)
+    block, residual = tokens * activations.of_block(tuned), tokens * activations.of_residual(tuned)
+    losses, working = activations.of_losses(tuned, rows * learned), activations.in_work(tuned, rows)
+    if asked.gradient_checkpointing:
+        return tuned.facts.layers * residual + max(block + working, losses)
+    # the loss is made when all blocks are kept, and what the last block's gradients need comes after
+    return tuned.facts.layers * block + max(losses, working)
 
 
-def _head(ask: _Ask) -> dict[str, float]:
-    """A frozen forward pass; the head itself (hidden x classes, 16 bytes each with its Adam states) is below a MiB a class."""
-    return {"weights": _weights(ask), "activations": _one_layer(ask), "head": 16 * ask.facts.hidden * 1000}
+def _frozen(facts: BaseFacts, asked: Work, layers: str, trained: float, weights: float) -> Parts:
+    """The base as it is, and some fp32 weights that learn: weight, gradient and two moments, 16 bytes each."""
+    return {"weights": weights, "trained": trained * 4 * FP32, "activations": _kept(_tuned(facts, asked, layers), asked)}
 
 
-def _prompt_tuning(ask: _Ask) -> dict[str, float]:
-    """Gradients flow through the whole model to at most 100 virtual tokens."""
-    trained = 16 * 100 * ask.facts.hidden
-    return {"weights": _weights(ask), "trained": trained, "activations": _activations(ask), "logits": _logits(ask)}
+def _prompt_tuning(facts: BaseFacts, asked: Work) -> Parts:
+    return _frozen(facts, asked, "none", asked.virtual_tokens * facts.hidden, facts.params * asked.bytes_per_weight)
 
 
-def _lora(ask: _Ask) -> dict[str, float]:
-    """16 bytes a trained weight: fp32 weight, gradient and two Adam moments."""
-    trained = 16 * ask.rank * lora_params_per_rank(ask.facts)
-    return {"weights": _weights(ask), "trained": trained, "activations": _activations(ask), "logits": _logits(ask)}
+def _lora(facts: BaseFacts, asked: Work) -> Parts:
+    trained = asked.rank * shapes.lora_params_per_rank(facts, asked.targets)
+    return _frozen(facts, asked, "lora", trained, facts.params * asked.bytes_per_weight)
 
 
-def _full(ask: _Ask) -> dict[str, float]:
-    """Gradients and two Adam moments in the weights' own dtype: 8 bytes a weight in pure bf16 (LLaMA-Factory: 60 GB for 7B)."""
-    return {
-        "weights": _weights(ask), "gradients": _weights(ask), "optimiser": 2 * _weights(ask),
-        "activations": _activations(ask), "logits": _logits(ask),
-    }  # fmt: skip
+def _qlora(facts: BaseFacts, asked: Work) -> Parts:
+    """Embeddings and the output layer stay as they are. One matrix at a time is computed with in the base's dtype."""
+    linear = shapes.linear_params(facts)
+    weights = linear * NF4_BYTES + max(facts.params - linear, 0) * asked.bytes_per_weight
+    opened = facts.hidden * facts.intermediate * asked.bytes_per_weight
+    return _frozen(facts, asked, "lora", asked.rank * shapes.lora_params_per_rank(facts, asked.targets), weights + opened)
 
 
-FORMULAS: dict[str, Callable[[_Ask], dict[str, float]]] = {
-    "zero_shot": _inference,
-    "few_shot": _inference,
-    "many_shot": _inference,
-    "rag": _rag,
-    "head": _head,
-    "prompt_tuning": _prompt_tuning,
-    "lora": _lora,
-    "full": _full,
-    "continued_pretraining": _full,
+def _full(facts: BaseFacts, asked: Work) -> Parts:
+    """Two moments always; gradients and activations at their largest at different times, unless gradients are summed over
+    micro-batches. In `mixed` weights are fp32, and a copy in the base's dtype lives as long as the activations."""
+    tuned = _tuned(facts, asked, "linear" if asked.as_lora else "all")
+    number = FP32 if asked.precision == "mixed" else asked.bytes_per_weight
+    table = facts.vocab * facts.hidden
+    learning = float(shapes.linear_params(facts) if asked.as_lora else facts.params)
+    copied = facts.params - (0 if facts.tied else table) if tuned.in_fp32 else 0
+    kept, copies = _kept(tuned, asked), copied * asked.bytes_per_weight
+    gradients = learning * number
+    table_bytes = 0.0 if asked.as_lora else table * number  # the embedding's gradient is made beside the output layer's
+    early = gradients if asked.batch_size > asked.micro_batch_size else table_bytes
+    parts = {"weights": facts.params * number, "optimiser": 2 * learning * number}
+    if kept + copies + early >= gradients + table_bytes:
+        return parts | {"gradients": early, "activations": kept, "copies": copies}
+    return parts | {"gradients": gradients + table_bytes}
+
+
+def _differences(facts: BaseFacts, asked: Work) -> Parts:
+    """Of `as_lora`: what was tuned, what was before and the difference, of which the last two in fp32 in main memory."""
+    number = FP32 if asked.precision == "mixed" else asked.bytes_per_weight
+    beside = 0 if asked.device == "cuda" else FP32 * (facts.params + shapes.linear_params(facts))
+    return {"weights": facts.params * number, "differences": float(beside)}
+
+
+def _continued(facts: BaseFacts, asked: Work) -> Parts:
+    return (_full if asked.weights == "full" else _lora)(facts, asked)
+
+
+Formula = Callable[[BaseFacts, Work], Parts]
+FORMULAS: dict[str, dict[str, Formula]] = {
+    "zero_shot": {"answers": _answering},
+    "few_shot": {"answers": _answering},
+    "many_shot": {"answers": _answering},
+    "rag": {"answers": _with_passages},
+    "head": {"answers": _answering, "training": _head},
+    "prompt_tuning": {"answers": _answering, "training": _prompt_tuning},
+    "lora": {"answers": _answering, "training": _lora},
+    "qlora": {"answers": _answering, "training": _qlora},
+    "full": {"answers": _answering, "training": _full},
+    "continued_pretraining": {"training": _continued},
 }
+"""By method and stage."""
 
 
-def estimate(
-    facts: BaseFacts, method: str, *, rank: int = 16, micro_batch_size: int = 8, sequence_length: int = 512,
-    bytes_per_weight: float = 2.0,
-) -> Estimate:  # fmt: skip
-    """Peak memory of making and using an adapted model by this method, in GiB.
+def estimate(facts: BaseFacts, method: str, **knobs: Any) -> Estimate:
+    """`predict` for a method and fields of `Work`; what is not said is as there."""
+    return predict(facts, Work(method, **knobs))
 
-    A sum (`rag+lora`) needs what its most demanding member needs, part by part. For methods that do not train,
-    `micro_batch_size` is the number of conversations at once. Raises InvalidInput for an unknown method.
+
+def predict(facts: BaseFacts, asked: Work) -> Estimate:
+    """Peak memory of making and scoring an adapted model, in GiB, on the device that computes.
+
+    A sum (`rag+lora`) needs what its most demanding member needs. Raises InvalidInput for an unknown method.
     """
-    ask = _Ask(facts, rank, micro_batch_size, sequence_length, bytes_per_weight)
-    parts: dict[str, float] = {"runtime": RUNTIME_GIB}
-    for name in method.split("+"):
+    return max(stages(facts, asked), key=lambda stage: stage.gib)
+
+
+def stages(facts: BaseFacts, asked: Work) -> list[Estimate]:
+    """What each stage of a run takes while it lasts; of a sum, the stages of its members."""
+    found = []
+    for name in asked.method.split("+"):
         if name not in FORMULAS:
             raise InvalidInput(
                 f"'{name}' is no method; known: {', '.join(FORMULAS)}, and sums such as rag+lora", param="method"
             )
-        for part, size_bytes in FORMULAS[name](ask).items():
-            parts[part] = max(parts.get(part, 0.0), size_bytes / GIB)
-    return Estimate(sum(parts.values()), parts)
+        member = dataclasses.replace(asked, method=name)
+        formulas = FORMULAS[name] | ({"saving": _differences} if asked.as_lora and name == "full" else {})
+        found += [_summed(stage, formula(facts, member), asked.device) for stage, formula in formulas.items()]
+    return found
 
 
-def check_fits(
-    facts: BaseFacts, method: str, *, rank: int = 16, micro_batch_size: int = 8, sequence_length: int = 512,
-    bytes_per_weight: float = 2.0, available: float | None = None,
-) -> Estimate:  # fmt: skip
-    """The estimate, or WillNotFit with the numbers and the largest smaller setting that fits. `available` in GiB."""
-    have = available_gib() if available is None else available
-
-    def at(method: str, rank: int, rows: int) -> Estimate:
-        return estimate(
-            facts, method, rank=rank, micro_batch_size=rows, sequence_length=sequence_length, bytes_per_weight=bytes_per_weight
-        )
-
-    needed = at(method, rank, micro_batch_size)
-    if needed.gib <= have:
-        return needed
-    halves = [micro_batch_size >> shift for shift in range(1, micro_batch_size.bit_length())]
-    smaller = [(method, rank, rows) for rows in halves]
-    smaller += [(method, min(rank, 8), 1), ("lora", min(rank, 8), 1), ("few_shot", rank, 1)]
-    fitting = next((ask for ask in smaller if at(*ask).gib <= have), None)
-    if fitting is None:
-        advice = "no method fits with this base here: take a smaller base or a larger machine"
-    else:
-        changed = {
-            "method": (method, fitting[0]),
-            "rank": (rank, fitting[1]),
-            "micro_batch_size": (micro_batch_size, fitting[2]),
-        }
-        knobs = ", ".join(f"{knob} {new}" for knob, (old, new) in changed.items() if new != old)
-        advice = f"{knobs} would need {at(*fitting).gib:.1f} GiB and fit"
-    raise WillNotFit(
-        f"{method} on this base needs about {needed.gib:.1f} GiB ({sequence_length} tokens, {micro_batch_size} rows at once), "
-        f"and {have:.1f} GiB are there; {advice}",
-        param="method" if fitting is None or fitting[0] != method else "micro_batch_size",
-    )
-
-
-SHAPES: dict[float, tuple[int, int, int, int, int, int, int, bool]] = {
-    # billions: hidden, layers, vocab, heads, kv heads, head dim, intermediate, tied; from each model's config.json
-    0.135: (576, 30, 49_152, 9, 3, 64, 1536, True),  # SmolLM2-135M
-    0.36: (960, 32, 49_152, 15, 5, 64, 2560, True),  # SmolLM2-360M
-    0.494: (896, 24, 151_936, 14, 2, 64, 4864, True),  # Qwen2.5-0.5B
-    1.24: (2048, 16, 128_256, 32, 8, 64, 8192, True),  # Llama-3.2-1B
-    3.21: (3072, 28, 128_256, 24, 8, 128, 8192, True),  # Llama-3.2-3B
-    8.03: (4096, 32, 128_256, 32, 8, 128, 14_336, False),  # Llama-3.1-8B
-    14.8: (5120, 48, 152_064, 40, 8, 128, 13_824, False),  # Qwen2.5-14B
-    32.8: (5120, 64, 152_064, 40, 8, 128, 27_648, False),  # Qwen2.5-32B
-    70.6: (8192, 80, 128_256, 64, 8, 128, 28_672, False),  # Llama-3.1-70B
-    405.9: (16_384, 126, 128_256, 128, 8, 128, 53_248, False),  # Llama-3.1-405B
-}
-
-
-def typical_shape(params_b: float) -> BaseFacts:
-    """The shape of the published decoder nearest in size, with this many billions of parameters."""
-    if not 0.001 <= params_b <= 10_000:
-        raise InvalidInput(f"params_b must be from 0.001 to 10000 (billions), not {params_b}", param="params_b")
-    nearest = min(SHAPES, key=lambda size: abs(math.log(size / params_b)))
-    hidden, layers, vocab, heads, kv_heads, head_dim, intermediate, tied = SHAPES[nearest]
-    return BaseFacts(
-        params=round(params_b * 1e9), hidden=hidden, layers=layers, vocab=vocab, heads=heads, kv_heads=kv_heads,
-        head_dim=head_dim, intermediate=intermediate, context=8192, tied=tied, bytes_per_param=2.0,
-        digest=f"typical shape of {params_b:g} B parameters",
-    )  # fmt: skip
-
-
-def available_gib() -> float:
-    """Memory of the largest GPU here, in GiB; without a GPU, main memory that is free, within the container's limit."""
-    return _gpu_gib() or _ram_gib()
-
-
-def _gpu_gib() -> float | None:
-    argv = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    try:
-        said = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    sizes_mib = [float(line) for line in said.split() if line.replace(".", "", 1).isdigit()]
-    return max(sizes_mib) / 1024 if sizes_mib else None
-
-
-def _ram_gib() -> float:
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.is_file():  # not Linux: all there is, as free memory is told differently everywhere
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
-    said = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-    free_gib = int(said["MemAvailable"].split()[0]) / 2**20
-    limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (bound := limit.read_text().strip()).isdigit():
-        return min(free_gib, int(bound) / GIB)
-    return free_gib
+def _summed(stage: str, parts: Parts, device: str) -> Estimate:
+    gib = {part: size_bytes / GIB for part, size_bytes in parts.items()}
+    gib["lost"] = LOST[device] * (gib.get("activations", 0.0) + gib.get("kv_cache", 0.0))
+    gib |= {"runtime": RUNTIME_GIB[device], "workspace": WORKSPACE_GIB[device]}
+    return Estimate(sum(gib.values()), gib, stage)

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from adapters.errors import InvalidInput
-from adapters.tuning.memory import typical_shape
 from adapters.tuning.recipe import RANGES, Recipe, defaults, from_json, lora_learning_rate, to_json
+from adapters.tuning.shapes import typical_shape
 
 
 def test_a_recipe_survives_json() -> None:

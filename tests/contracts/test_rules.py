@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.tuning.memory import typical_shape
+from adapters.tuning.shapes import typical_shape
 from advisor.advice import Advice, from_numbers
 from advisor.candidates import METHODS
 from advisor.evidence import by_name
