@@ -120,7 +120,8 @@ def mean_loss(
     order = sorted(rows, key=asked.length, reverse=True)
     batches = [order[start : start + ROWS_AT_ONCE] for start in range(0, len(order), ROWS_AT_ONCE)]
     nats = 0.0
-    with torch.inference_mode():
+    # FSDP2 keeps the tensors that its first pass made, and in those of inference mode nothing can be learned
+    with torch.inference_mode() if ranks.count == 1 else torch.no_grad():
         for batch, counts in ranks.share(batches):
             between()
             found = asked.losses(model, batch, device).sum().item()
