@@ -5,6 +5,7 @@ Rows that are too long are left out and counted, never cut. Knows no model.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from adapters.tuning.machine import quantises
 from adapters.tuning.memory import work
 from adapters.tuning.progress import Progress
 from adapters.tuning.request import RunRequest, data_file, replay_file, validation_file
+from adapters.tuning.several import ONE, Processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -90,8 +92,11 @@ def read(folder: Path, request: RunRequest) -> tuple[Dataset, Splits]:
     return data, Splits(train, watched, held_out)
 
 
-def fit(folder: Path, request: RunRequest, data: Dataset, parts: Splits, progress: Progress) -> Material:
-    """Tokens of every row, and a stop in a second if memory will not do."""
+def fit(
+    folder: Path, request: RunRequest, data: Dataset, parts: Splits, progress: Progress, processes: Processes = ONE,
+    available: float | None = None,
+) -> Material:  # fmt: skip
+    """Tokens of every row, and a stop in a second if memory will not do. `available` in GiB; None: what is there."""
     recipe, facts = request.recipe, bases.facts(request.base_folder)
     tokenizer = bases.open_tokenizer(request.base_folder)
     adapts = method(recipe.method)
@@ -116,7 +121,8 @@ def fit(folder: Path, request: RunRequest, data: Dataset, parts: Splits, progres
         supervised=max(row.supervised for row in learned_from), answer_tokens=answer_tokens,
         bytes_per_weight=bytes_per_weight, device=kind,
     )  # fmt: skip
-    needed = check_fits(facts, asked, can_quantise=quantises())
+    asked = dataclasses.replace(asked, processes=processes.count, sharding=processes.sharding)
+    needed = check_fits(facts, asked, available=available, can_quantise=quantises())
     progress.event(
         "data", rows=len(data.examples), form=data.form, train=len(train.tokens), validation=len(validation.tokens),
         held_out=len(held_out.examples), too_long=len(too_long), too_long_lines=sorted(too_long)[:LINES_SHOWN],

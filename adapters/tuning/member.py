@@ -7,6 +7,7 @@ and trains; the first of them speaks and writes for all. Knows no stage before o
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -77,7 +78,9 @@ def _learn(folder: Path, sharding: str, stop: threading.Event) -> None:
     request = read_request(folder)
     data, parts = read(folder, request)
     processes = Processes(ranks.count, sharding)
-    making = Making(fit(folder, request, data, parts, progress), progress, processes)
+    # that all of them fit was found before there were any
+    material = fit(folder, request, data, parts, progress, processes, available=math.inf)
+    making = Making(material, progress, processes)
     progress.begin()
     making.learn()
     progress.close()

@@ -39,6 +39,8 @@ ENCODER = BaseFacts(
 )  # fmt: skip
 TEXTS_AT_ONCE, HEAD_TEXTS_AT_ONCE, HEAD_TEXT_TOKENS = 16, 8, 512
 """Read for features, and while a backbone is tuned with its head, as in `classifier.py` and `heads.py`."""
+SPLIT = ("weights", "trained", "gradients", "optimiser")
+"""Parts of which FSDP2 gives every process its own share."""
 LABELS = 1000
 """A head of so many is still small."""
 
@@ -70,6 +72,9 @@ class Work:
     """Of the base as it is opened: 2 for bf16, 4 where the processor computes in fp32 only."""
     device: str = "cuda"
     norms: Norms = field(default_factory=Norms)
+    processes: int = 1
+    """That train together, each on a GPU of its own, or all in main memory."""
+    sharding: str = "ddp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,8 +262,25 @@ def stages(facts: BaseFacts, asked: Work) -> list[Estimate]:
             )
         member = dataclasses.replace(asked, method=name)
         formulas = FORMULAS[name] | ({"saving": _differences} if asked.as_lora and name == "full" else {})
-        found += [_summed(stage, formula(facts, member), asked.device) for stage, formula in formulas.items()]
+        for stage, formula in formulas.items():
+            parts = formula(facts, member)
+            found.append(_summed(stage, _of_several(facts, member, parts) if stage == "training" else parts, asked.device))
     return found
+
+
+def _of_several(facts: BaseFacts, asked: Work, parts: Parts) -> Parts:
+    """What one of several processes takes of its GPU, or all of them of main memory. FSDP2 holds, beside a part of the
+    model, the block that computes and the next one whole, and the embedding all the time."""
+    if asked.processes == 1:
+        return parts
+    if asked.sharding == "fsdp2":
+        whole = 2 / facts.layers + facts.vocab * facts.hidden / facts.params
+        split = {part: parts[part] / asked.processes for part in SPLIT if part in parts}
+        parts = parts | split | {"gathered": parts["weights"] * whole}
+    if asked.device != "cpu":
+        return parts
+    others = (asked.processes - 1) * RUNTIME_GIB["cpu"] * GIB
+    return {part: asked.processes * size_bytes for part, size_bytes in parts.items()} | {"other processes": others}
 
 
 def _summed(stage: str, parts: Parts, device: str) -> Estimate:

@@ -93,7 +93,7 @@ def _work(
     with stage("read"):
         data, parts = read(folder, request)
     with stage("fit"):
-        material = fit(folder, request, data, parts, progress)
+        material = fit(folder, request, data, parts, progress, processes)
     making = (HeadMaking if method(recipe.method).classifies else Making)(material, progress, processes)
     with stage("baseline"):
         before = _stored(folder / BASELINE, making.baseline, progress)

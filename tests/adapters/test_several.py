@@ -23,11 +23,13 @@ from adapters.prompts import PromptTemplate
 from adapters.registry import WEIGHTS
 from adapters.tuning import run, several
 from adapters.tuning.making import ADAPTER, BEST_STEP, place
+from adapters.tuning.memory import estimate
 from adapters.tuning.progress import METRICS_FILE
 from adapters.tuning.ranks import Ranks
 from adapters.tuning.recipe import Recipe
 from adapters.tuning.request import RunRequest, create
 from adapters.tuning.several import ONE, Processes, check_devices, learn, together, used
+from adapters.tuning.shapes import typical_shape
 from tests import tiny as small
 from tests.adapters import learner
 
@@ -245,6 +247,15 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     check_devices(Processes(2))
     with pytest.raises(InvalidInput, match="this machine has 2"):
         check_devices(Processes(3))
+
+
+def test_split_over_gpus_a_model_fits_that_one_of_them_could_not_tune() -> None:
+    def gib(**knobs) -> float:
+        return estimate(typical_shape(8.03), "full", gradient_checkpointing=True, micro_batch_size=2, **knobs).gib
+
+    assert gib(processes=4) == gib()  # each holds it whole
+    assert gib(processes=4, sharding="fsdp2") < 80 < gib()
+    assert gib(processes=4, device="cpu") > 3.9 * gib(device="cpu")  # one main memory holds it four times
 
 
 @pytest.mark.parametrize("batches", [1, 2, 3, 4, 7])
