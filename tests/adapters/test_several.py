@@ -94,12 +94,16 @@ def test_several_processes_learn_what_one_does(straight: Straight, knobs: dict, 
 def test_one_is_asked_to_stop_and_all_stop_and_go_on_to_the_very_same_weights(
     tmp_path: Path, tiny: Path, straight: Straight, sharding: str, step: int
 ) -> None:
-    folder, _ = straight(LORA, 2, sharding)
-    trained(tmp_path, tiny, LORA, 2, sharding, step)
-    assert [event["step"] for event in events(tmp_path) if event["event"] == "step"][-1] == step
-    trained(tmp_path, tiny, LORA, 2, sharding)
-    ours, theirs = load_file(tmp_path / "best.safetensors"), load_file(folder / "best.safetensors")
+    folder, losses = straight(LORA, 2, sharding)
+    stopped = tmp_path / "stopped"
+    stopped.mkdir()
+    trained(stopped, tiny, LORA, 2, sharding, step)
+    assert [event["step"] for event in events(stopped) if event["event"] == "step"][-1] == step
+    taken_up = shutil.copytree(stopped, tmp_path / "taken up by one")
+    trained(stopped, tiny, LORA, 2, sharding)
+    ours, theirs = load_file(stopped / "best.safetensors"), load_file(folder / "best.safetensors")
     assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+    assert trained(taken_up, tiny, LORA, 1, sharding) == pytest.approx(losses, abs=1e-4)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters.errors import InvalidInput
+from gateway.jobs.tasks import KINDS
 from gateway.settings import BASE_FIELDS, SETTINGS, Settings, load
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "graft.toml"
@@ -40,7 +41,14 @@ def test_flags_beat_the_environment_beats_the_file(tmp_path: Path) -> None:
     assert (settings.server_port, settings.engine_max_loras, settings.jobs_attempts) == (3, 7, 5)
 
 
+def test_one_setting_makes_a_job_train_by_several_processes() -> None:
+    settings = load(environment={"GRAFT_JOBS_PROCESSES": "4", "GRAFT_JOBS_SHARDING": "fsdp2"})
+    assert KINDS["tune"].argv({"run": "r"}, settings)[-5:] == ["r", "--processes", "4", "--sharding", "fsdp2"]
+
+
 WRONG = {
+    "[jobs]\nprocesses = 0": "processes must be from 1 to 64",
+    "[jobs]\nsharding = 'zero3'": "sharding must be one of ddp, fsdp2",
     "[server]\nprt = 1": "no setting 'prt'; did you mean 'port'",
     "[sever]\nport = 1": r"unknown section \[sever\]; did you mean 'server'",
     "[server]\nport = 'x'": "server.port must be int, not 'x'",
