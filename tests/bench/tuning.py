@@ -12,6 +12,7 @@ import importlib.util
 import random
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +46,15 @@ CASES += [("gemma3-270m", "mixed", "lora"), ("gemma3-270m", "mixed", "full")]
 
 
 def main(flags: Sequence[str] = ()) -> None:
+    import torch
+
     asked = _flags(flags)
     has_trl = importlib.util.find_spec("trl") is not None
     if not has_trl:
         print(INSTALL)
+    if asked.processor_time:
+        torch.set_num_threads(1)
+        loops.clock = time.process_time
     if asked.device == "cuda" or asked.shapes:
         from tests.bench import shapes
 
@@ -68,6 +74,7 @@ def _flags(flags: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", type=_words, default=[], help="cases with all these words, as in long,full or gemma3-270m")
     parser.add_argument("--ways", type=_words, default=["padded", "padding_free", "packing"], help="of TRL; the best counts")
     parser.add_argument("--skip-check", action="store_true", help="do not compare losses in fp32 first")
+    parser.add_argument("--processor-time", action="store_true", help="one thread, by its own seconds: for busy machines")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--shapes", type=_words, default=[], help="random weights: 1b,8b (CUDA) or toy")
     parser.add_argument("--sequence", type=int, default=4096, help="tokens of a row, with --shapes")
