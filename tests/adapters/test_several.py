@@ -112,7 +112,7 @@ def begun(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Pat
     root = tmp_path_factory.mktemp("begun")
     data = small.write_pairs(root / "tickets.jsonl", 60)
     request = RunRequest("routing", "tiny", tiny, root / "models", RECIPE, PromptTemplate("Name the team."))
-    create(root / "first", request, data)
+    create(root / "first", dataclasses.replace(request, recipe=dataclasses.replace(RECIPE, epochs=1)), data)
     run.execute(root / "first")
 
     def made(folder: Path, recipe: Recipe = RECIPE) -> Path:
