@@ -195,8 +195,8 @@ def _four_bits(dtype: torch.dtype) -> Any:
 
     if importlib.util.find_spec("bitsandbytes") is None:
         raise InvalidInput(
-            "qlora needs bitsandbytes, which is not installed here (pip install 'graft-llm[qlora]'); lora needs no more than the "
-            "base in 16 bits",
+            "qlora needs bitsandbytes, which is not installed here (pip install 'graft-llm[qlora]'); lora needs no more than "
+            "the base in 16 bits",
             param="method",
         )
     return BitsAndBytesConfig(

@@ -76,9 +76,7 @@ def _run(place: Path, way: str, data: Path, epochs: int) -> dict[str, Any]:
 
 
 def _table(told: dict[str, dict[str, Any]]) -> None:
-    print(
-        "\n| way | task score (base) | rise on the base's words, nats/token | questions right (base) | by epoch |"
-    )
+    print("\n| way | task score (base) | rise on the base's words, nats/token | questions right (base) | by epoch |")
     print("|---|---|---|---|---|")
     for way, result in told.items():
         curve = " ".join(f"{rise:.2f}" for _, rise in sorted(result["curve"].items()))
