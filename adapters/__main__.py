@@ -19,15 +19,14 @@ from adapters import bases, embedded
 from adapters.errors import GraftError, Interrupted
 from adapters.evaluation import probe as probes
 from adapters.intake.preflight import check_adapter
+from adapters.methods.table import METHODS
 from adapters.registry import Registry, write_whole
 from adapters.tuning import recipe as recipes
 from adapters.tuning.request import RunRequest, create
 from adapters.tuning.several import SHARDINGS, TRY_AGAIN, Processes, used
 
-KNOBS = {
-    "epochs": int, "learning_rate": float, "batch_size": int, "micro_batch_size": int, "max_length": int, "rank": int,
-    "alpha": int, "shots": int, "seed": int,
-}  # fmt: skip
+KNOBS = {field.name: recipes.TYPES[str(field.type)] for field in dataclasses.fields(recipes.Recipe) if field.name != "method"}
+"""Every field of a recipe, as a flag."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,16 +57,20 @@ def _parser() -> argparse.ArgumentParser:
     several.add_argument("--sharding", default="ddp", choices=SHARDINGS, help="what they share (%(default)s)")
 
     tune = verbs.add_parser("tune", parents=[cache, several], help="make an adapted model from a data file")
-    tune.add_argument("file", type=Path, help="JSONL or CSV")
+    tune.add_argument("file", type=Path, help="JSONL, CSV, TSV, Parquet or text")
     tune.add_argument("--base", required=True, help="an embedded name, a folder, or a hub id")
     tune.add_argument("--name", required=True, help="of the adapted model")
     tune.add_argument("--registry", type=Path, required=True, help="folder of adapted models")
     tune.add_argument("--runs", type=Path, required=True, help="folder of runs")
-    tune.add_argument("--method", default="lora", help="lora, few_shot or zero_shot (%(default)s)")
+    tune.add_argument("--method", default="lora", help=f"one of {', '.join(METHODS)} (%(default)s)")
     tune.add_argument("--prompt-column")
     tune.add_argument("--completion-column")
     for knob, kind in KNOBS.items():
-        tune.add_argument(f"--{knob.replace('_', '-')}", type=kind)
+        flag = f"--{knob.replace('_', '-')}"
+        if kind is bool:
+            tune.add_argument(flag, action="store_true", default=None)
+        else:
+            tune.add_argument(flag, type=kind, choices=recipes.CHOICES.get(knob))
     tune.set_defaults(verb=_tune)
 
     run = verbs.add_parser("run", parents=[several], help="do a run that was created, or go on with it")
@@ -111,7 +114,9 @@ def _tune(arguments: argparse.Namespace) -> None:
     processes = used(_processes(arguments), arguments.method)
     base = bases.locate(arguments.base, arguments.cache)
     data = open_dataset(arguments.file, prompt_column=arguments.prompt_column, completion_column=arguments.completion_column)
-    recipe = recipes.defaults(arguments.method, len(data.examples), bases.facts(base.folder))
+    recipe = recipes.defaults(
+        arguments.method, len(data.examples), bases.facts(base.folder), arguments.objective, arguments.variant
+    )
     knobs = {knob: getattr(arguments, knob) for knob in KNOBS if getattr(arguments, knob) is not None}
     if "rank" in knobs and "alpha" not in knobs:
         knobs["alpha"] = 2 * knobs["rank"]

@@ -9,7 +9,7 @@ import sys
 from importlib import import_module
 
 SHORT = ("proxy", "tuning", "placement", "starting", "switching", "merged")
-LONG = ("adapters", "soak", "memory")
+LONG = ("adapters", "soak", "memory", "forgetting")
 
 
 def run(name: str, flags: list[str]) -> None:
