@@ -52,7 +52,7 @@ def write(folder: Path, form: str) -> Path:
     pairs = small.rows(60)
     if form == "text":
         file = folder / "manual.txt"
-        file.write_text("\n\n".join(f"The {topic} desk answers this: {question}." for question, topic in pairs))
+        file.write_text("\n\n".join(f"The {topic} desk answers this: {question}." for question, topic in small.rows(400)))
         return file
     made = {
         "pairs": [{"prompt": question, "completion": topic} for question, topic in pairs],
@@ -83,6 +83,7 @@ def test_a_run_makes_a_draft_whose_loss_on_held_out_rows_is_lower(name: str, tin
         assert draft.adapter.kind == KINDS.get(recipe.method, "checkpoint" if whole and not recipe.as_lora else "lora")
     else:
         assert draft.adapter is None
-    assert set(result.checkpoints) == ({"bot:ckpt-step-10", "bot:ckpt-step-15"} if recipe.keep_checkpoints else set())
+    assert len(result.checkpoints) == recipe.keep_checkpoints
+    assert all(checkpoint.startswith("bot:ckpt-step-") for checkpoint in result.checkpoints)
     if torch.cuda.is_available():
         assert torch.cuda.max_memory_allocated() > 0, "the GPU was used"
