@@ -106,6 +106,12 @@ def forward_only(tuned: Tuned) -> float:
     return max(3 * facts.intermediate * number + facts.hidden * number, 3 * FP32 * facts.hidden) + facts.hidden * number
 
 
+def let_go(tuned: Tuned) -> float:
+    """Bytes a token that a block works with in the forward pass beside what it keeps."""
+    dora = 2 * FP32 * sum(outputs for _, outputs in linear_layers(tuned.facts, tuned.targets)) if tuned.is_dora else 0
+    return forward_only(tuned) + dora  # which scales in fp32 what base and adapter say, layer by layer
+
+
 def of_losses(tuned: Tuned, positions: int) -> float:
     """Bytes while losses are made: hidden states and their gradients, and one slice of logits."""
     facts, number = tuned.facts, tuned.bytes_per_number

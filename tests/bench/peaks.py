@@ -17,7 +17,7 @@ from adapters.tuning.memory import Work
 from adapters.tuning.recipe import Recipe
 from adapters.tuning.shapes import Norms, typical_shape
 
-STEPS, VALIDATION_ROWS = 3, 8
+STEPS, VALIDATION_ROWS = 2, 4
 
 
 @dataclass(frozen=True, slots=True)
