@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +12,14 @@ import torch
 
 from adapters.bases import open_model
 from adapters.intake.preflight import check_adapter
-from gateway import settings as settings_table
 from gateway.engines.contract import Slots
-from gateway.engines.sockets import socket_path
-from gateway.engines.vllm import command
 from tests.adapters.broken_adapters import ODD, good_adapter
-from tests.gateway.conftest import eventually
+from tests.flows.engine import vllm_engine
 from tests.tiny import tiny_llama
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 
 BASE = "tiny"
-STARTS_S = 240
 IDS = list(range(20, 50))
 """Any tokens will do: what counts is what each model thinks of them."""
 BF16_NATS = 0.15
@@ -50,33 +43,8 @@ class Engine:
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     home = tmp_path_factory.mktemp("odd")
     folder = tiny_llama(home / BASE)
-    settings = settings_table.load(environment={"GRAFT_STORAGE_HOME": str(home), "GRAFT_ENGINE_MAX_MODEL_LEN": "256"})
-    socket = socket_path(settings, BASE)
-    base = settings_table.BaseSetting(BASE, str(folder), ("--enforce-eager",))
-    made = command(settings, base, socket, Slots(max_loras=2, max_lora_rank=8, max_cpu_loras=4))
-    with (home / "engine.log").open("wb") as log:
-        environment = {**os.environ, **made.environment}
-        process = subprocess.Popen(made.argv, env=environment, stdout=log, stderr=log, start_new_session=True)
-    http = httpx.Client(transport=httpx.HTTPTransport(uds=str(socket)), base_url="http://engine", timeout=60)
-
-    def answers() -> bool:
-        try:
-            return http.get("/health").status_code == 200
-        except httpx.TransportError:
-            return process.poll() is not None
-
-    try:
-        eventually(answers, STARTS_S)
-        assert process.poll() is None, (home / "engine.log").read_text()[-4000:]
+    with vllm_engine(home, BASE, folder, Slots(max_loras=2, max_lora_rank=8, max_cpu_loras=4)) as http:
         yield Engine(http, folder)
-    finally:
-        http.close()
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
 
 
 def by_peft(base: Path, adapter: Path) -> torch.Tensor:

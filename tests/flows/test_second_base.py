@@ -10,6 +10,7 @@ from adapters import bases, embedded
 from adapters.data.tokens import prompt_ids
 from adapters.tuning.memory import FORMULAS, estimate
 from gateway import settings as settings_table
+from tests.flows.engine import vllm_engine
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 
@@ -25,6 +26,15 @@ def test_its_prompts_begin_with_bos_and_follow_no_chat_template(gemma: Path) -> 
     ids = prompt_ids(tokenizer, [{"role": "user", "content": "The capital of France is"}])
     assert ids[0] == tokenizer.bos_token_id
     assert tokenizer.decode(ids[1:]) == "The capital of France is"
+
+
+def test_the_engine_reads_a_prompt_as_the_trainer_does(gemma: Path, tmp_path: Path) -> None:
+    tokenizer = bases.open_tokenizer(gemma)
+    with vllm_engine(tmp_path, "gemma3-270m", gemma, None, max_model_len=128) as http:
+        for text in ("The capital of France is", "Größe: 3 €\n\tdef f(x):", "<b>bold</b>  two spaces, 日本語"):
+            asked = {"model": "gemma3-270m", "prompt": text, "max_tokens": 1, "return_token_ids": True}
+            (choice,) = http.post("/v1/completions", json=asked).json()["choices"]
+            assert choice["prompt_token_ids"] == prompt_ids(tokenizer, [{"role": "user", "content": text}])
 
 
 def test_its_shape_is_read_and_every_memory_formula_takes_it(gemma: Path) -> None:
