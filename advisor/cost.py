@@ -97,7 +97,9 @@ def _memory(method: str, found: Found, facts: BaseFacts) -> Evidence:
     rows = 8
 
     def needs() -> float:
-        return memory.estimate(facts, method, micro_batch_size=rows, sequence_length=length, device=kind).gib
+        # a domain's text is billions of tokens, and counted as read with all weights, in memory as in time
+        asked = memory.Work(method, micro_batch_size=rows, sequence_length=length, device=kind, weights="full")
+        return memory.predict(facts, asked).gib
 
     gib = needs()
     while have is not None and gib > have and rows > 1:  # smaller steps give the same result, more slowly
