@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from adapters.errors import InvalidInput, NotFound
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# transformers loads bitsandbytes wherever it is installed, which then warns of optional kernels that nobody asked for
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 EMBEDDING = re.compile(r"(^|\.)(\w*embed\w*|wte|wpe)$")
 """How model classes name the layers that look a token up."""
