@@ -1,8 +1,8 @@
 """What the training loop keeps between the forward and the backward pass, in bytes, tensor by tensor.
 
 Counted as autograd does for a transformers decoder whose norms and attention are those of `blocks.py`, LoRA layers those of
-`fused.py`, losses those of `cross_entropy.py`. Every term was compared with the list of tensors that torch 2.13 saves in
-Llama and Gemma 3 blocks; none is fitted. Knows no stage and no machine.
+`fused.py`, losses those of `cross_entropy.py`. For LoRA and full tuning the terms were compared with the list of tensors
+that torch 2.13 saves in Llama and Gemma 3 blocks; none is fitted. Knows no stage and no machine.
 """
 
 from __future__ import annotations
