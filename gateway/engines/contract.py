@@ -55,8 +55,8 @@ class Engine(Protocol):
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
 
-    async def step_aside(self, drained: Coroutine[Any, Any, None]) -> None:
-        """Leaves the accelerator until `come_back`: at once for new requests, for those under way once `drained` returns."""
+    async def step_aside(self, drained: Coroutine[Any, Any, None], why: str) -> None:
+        """Ends until `come_back`: at once for new requests, who are told why, for those under way once `drained` returns."""
 
     def come_back(self) -> None: ...
 

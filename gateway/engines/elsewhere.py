@@ -50,7 +50,7 @@ class EngineElsewhere:
         await self._vitals.stop()
         self.state = "stopped"
 
-    async def step_aside(self, drained: Coroutine[Any, Any, None]) -> None:
+    async def step_aside(self, drained: Coroutine[Any, Any, None], why: str) -> None:
         """It uses another machine's accelerator, and stays."""
         drained.close()
 

@@ -7,6 +7,7 @@ no name that callers use.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -29,6 +30,8 @@ from gateway.engines.replica import Replica
 from gateway.settings import BaseSetting, Settings
 from gateway.telemetry import Telemetry
 
+log = logging.getLogger(__name__)
+
 READY_WAIT_S = 90.0
 """A request waits this long for an engine that is starting: about twice what vLLM takes on a CPU."""
 
@@ -37,6 +40,8 @@ CARGO_KEPT = 1024
 """Models whose probe rows stay read, some kilobytes each; a soft prompt's embeddings are up to some hundred."""
 HEAD_SLOTS = Slots(max_loras=256, max_lora_rank=1, max_cpu_loras=4096)
 """A head is some kilobytes, and a batch may hold any number of them."""
+LENT = "has left the accelerator to a tuning job and comes back when that ends; `graft jobs ls` shows it"
+GROWING = "is started again, with room for an adapter of a higher rank"
 SERVED = ("lora", "checkpoint", "soft_prompt", "head")
 """Kinds of adapters that engines answer with."""
 
@@ -90,6 +95,7 @@ class Pool:
         self._heads: dict[str, Group] = {}
         """By the base's name: the classifier process that has the heads made on it."""
         self._is_aside = False
+        self._growing = asyncio.Lock()
         self._cargo: OrderedDict[str, Cargo] = OrderedDict()
         """Of the models asked for last."""
         self.unproven: asyncio.Queue[tuple[AdaptedModel, str]] = asyncio.Queue()
@@ -115,7 +121,7 @@ class Pool:
     async def step_aside(self) -> None:
         """Returns once no engine of this machine uses its accelerator; they stay away until `come_back`."""
         self._is_aside = True
-        await asyncio.gather(*(replica.step_aside() for replica in self._all()))
+        await asyncio.gather(*(replica.step_aside(LENT) for replica in self._all()))
 
     def come_back(self) -> None:
         self._is_aside = False
@@ -168,8 +174,28 @@ class Pool:
 
     async def prove(self, model: AdaptedModel) -> None:
         """Brings the model to an engine and returns once its answers are what was trained. Raises as `lease` does."""
+        await self._grow_for(model)
         async with self.lease(model):
             return
+
+    async def _grow_for(self, model: AdaptedModel) -> None:
+        """Starts a base's engines again with a plan of today, where that holds an adapter whose rank theirs does not."""
+        adapter = model.adapter
+        if adapter is None or adapter.kind != "lora" or adapter.rank is None:
+            return
+        async with self._growing:
+            group = self._groups.get(model.base)
+            if group is None or group.plan is None or adapter.rank <= group.plan.max_lora_rank or group.base.urls:
+                return
+            plan = await asyncio.to_thread(plan_base, self._settings, group.base, self._standing(model.base))
+            if adapter.rank > plan.max_lora_rank or self._is_aside:
+                return  # a setting or the memory forbids it, and the engine says so; or it is tried again by and by
+            log.info("%s: engines start again for rank %d, which %s has", model.base, plan.max_lora_rank, model.pinned)
+            await asyncio.gather(*(replica.step_aside(GROWING) for replica in group.replicas))
+            await asyncio.gather(*(replica.stop() for replica in group.replicas))
+            grown = self._groups[model.base] = Group(self._settings, group.base, plan, self._telemetry)
+            grown.heat = group.heat
+            await self._start(grown)
 
     async def retire(self, engine_name: str) -> None:
         """Returns once no request uses the adapter and no engine of ours can read its files."""
@@ -243,7 +269,7 @@ class Pool:
         for replica in group.replicas:
             await replica.start()
             if self._is_aside:
-                await replica.step_aside()
+                await replica.step_aside(LENT)
 
     def _all(self) -> list[Replica]:
         groups = (*self._groups.values(), *self._merged.values(), *self._heads.values())

@@ -63,6 +63,7 @@ class EngineProcess:
         """Counts its starts, and its leaving: with each, what was loaded is gone."""
         self.pid: int | None = None
         self.last_failure: str | None = None
+        self._why_aside = ""
         self._command, self._client, self._vitals = command, client, vitals
         self._on_ready, self._on_restart = on_ready, on_restart
         self._socket, self._log_file, self._start_timeout_s = socket, log_file, start_timeout_s
@@ -83,12 +84,12 @@ class EngineProcess:
         await self._end("stopped")
         self._held.close()
 
-    async def step_aside(self, drained: Coroutine[Any, Any, None]) -> None:
+    async def step_aside(self, drained: Coroutine[Any, Any, None], why: str) -> None:
         """Ends the process and keeps its place until `come_back`. Answers under way have until `drained` or DRAIN_S."""
         if self.state in ("stopped", "aside"):
             drained.close()
             return
-        self.state = "aside"  # nobody begins here any more
+        self.state, self._why_aside = "aside", why  # nobody begins here any more
         with suppress(TimeoutError):
             await asyncio.wait_for(drained, DRAIN_S)
         await self._end("aside")
@@ -113,11 +114,7 @@ class EngineProcess:
     async def ready(self, timeout_s: float) -> None:
         """Returns once the engine answers. Raises Unavailable after `timeout_s`; at once if it was stopped or is aside."""
         if self.state == "aside":
-            raise Unavailable(
-                f"the engine of '{self.name}' has left the accelerator to a tuning job and comes back when that ends; "
-                "`graft jobs ls` shows it",
-                retry_after_s=30.0,
-            )
+            raise Unavailable(f"the engine of '{self.name}' {self._why_aside}", retry_after_s=30.0)
         if self.state != "stopped":
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._ready.wait(), timeout_s)

@@ -134,9 +134,9 @@ class Replica:
     async def start(self) -> None:
         await self.engine.start()
 
-    async def step_aside(self) -> None:
-        """Leaves the accelerator until `come_back`; new requests are refused from now on, those under way may end."""
-        await self.engine.step_aside(self._drained())
+    async def step_aside(self, why: str) -> None:
+        """Its engine ends until `come_back`; new requests are refused with the reason, those under way may end first."""
+        await self.engine.step_aside(self._drained(), why)
 
     def come_back(self) -> None:
         self.engine.come_back()

@@ -77,6 +77,21 @@ def test_a_version_the_engine_refuses_leaves_the_name_where_it_was_and_says_why(
     assert asked(gateway, "bot") == "bot@1"
 
 
+def test_engines_start_again_for_a_wanted_version_of_a_higher_rank_than_they_were_planned_for(home: Home, start: Start) -> None:
+    home.publish("bot", seed=1)
+    gateway = start()
+    assert asked(gateway, "bot") == "bot@1"
+    before = gateway.engine_pid
+    home.publish("bot", seed=2, rank=64, promote=False)
+    home.names.want("bot", 2)
+    eventually(lambda: home.current("bot").version == 2, 30)
+    assert gateway.engine_pid != before
+    eventually(lambda: asked(gateway, "bot") == "bot@2")
+    assert asked(gateway, "bot@1") == "bot@1"
+    with gateway.http() as http:
+        assert http.get("/v1/graft/engines").json()["bases"][BASE]["plan"]["max_lora_rank"] == 64
+
+
 def test_what_was_wanted_while_no_gateway_ran_is_proven_by_the_next_one(home: Home, start: Start) -> None:
     home.publish("bot", seed=1, promote=False)
     home.names.want("bot", 1)
