@@ -115,7 +115,12 @@ def _tune(arguments: argparse.Namespace) -> None:
     base = bases.locate(arguments.base, arguments.cache)
     data = open_dataset(arguments.file, prompt_column=arguments.prompt_column, completion_column=arguments.completion_column)
     recipe = recipes.defaults(
-        arguments.method, len(data.examples), bases.facts(base.folder), arguments.objective, arguments.variant
+        arguments.method,
+        len(data.examples),
+        bases.facts(base.folder),
+        arguments.objective,
+        arguments.variant,
+        arguments.weights,
     )
     knobs = {knob: getattr(arguments, knob) for knob in KNOBS if getattr(arguments, knob) is not None}
     if "rank" in knobs and "alpha" not in knobs:

@@ -97,7 +97,7 @@ def recipe_for(
     method: str, rows: int, facts: bases.BaseFacts, wanted: Mapping[str, Any], rate_multiplier: float = 1.0
 ) -> Recipe:
     """The defaults for this case with what was asked for; alpha follows a rank that was given without it."""
-    recipe = defaults(method, rows, facts, wanted.get("objective"), wanted.get("variant"))
+    recipe = defaults(method, rows, facts, wanted.get("objective"), wanted.get("variant"), wanted.get("weights"))
     turned = {"learning_rate": recipe.learning_rate * rate_multiplier, **wanted}
     if "rank" in wanted and "alpha" not in wanted:
         turned["alpha"] = 2 * wanted["rank"]

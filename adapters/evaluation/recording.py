@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MOST_EXAMPLES = 16
+FEWEST_PROMPT_TOKENS = 8
+"""Where there are so many. What a model says of its first tokens alone depends on rounding: after one token of plain text
+vLLM and transformers, both bf16, were 0.6 nats apart where they were 0.1 after sixteen."""
 LONGEST_ANSWER_TOKENS = 24
 
 Ids = Callable[[Sequence[WireMessage]], list[int]]
@@ -122,7 +125,8 @@ def _prompts(rows: Sequence[Encoded]) -> list[tuple[int, ...]]:
     """Ids up to a supervised token, each once. A long prompt keeps its first id, which attention leans on, and its end."""
     prompts: dict[tuple[int, ...], None] = {}
     for row in rows:
-        places = [at for at, label in enumerate(row.labels) if label != IGNORED and at > 0]
+        learned = [at for at, label in enumerate(row.labels) if label != IGNORED and at > 0]
+        places = [at for at in learned if at >= FEWEST_PROMPT_TOKENS] or learned
         for at in {places[0], places[len(places) // 2], places[-1]} if places else ():
             ids = row.input_ids[:at]
             if len(ids) > MOST_PROMPT_TOKENS:

@@ -150,19 +150,21 @@ class Choice:
 
 
 def defaults(
-    method: str, n_examples: int, facts: BaseFacts, objective: str | None = None, variant: str | None = None
-) -> Recipe:
+    method: str, n_examples: int, facts: BaseFacts, objective: str | None = None, variant: str | None = None,
+    weights: str | None = None,
+) -> Recipe:  # fmt: skip
     """A recipe to start from, for this many rows and this base; change what you like with `dataclasses.replace`."""
-    found = choices(method, n_examples, facts, objective, variant)
+    found = choices(method, n_examples, facts, objective, variant, weights)
     return Recipe(method=method, **{choice.knob: choice.value for choice in found})
 
 
 def choices(
-    method: str, n_examples: int, facts: BaseFacts, objective: str | None = None, variant: str | None = None
-) -> list[Choice]:
+    method: str, n_examples: int, facts: BaseFacts, objective: str | None = None, variant: str | None = None,
+    weights: str | None = None,
+) -> list[Choice]:  # fmt: skip
     """What `defaults` sets for this case, each with its source; every other knob stays as `Recipe` has it."""
     aim = objective or {"head": "classification", "continued_pretraining": "lm"}.get(method, "sft")
-    rate, why_rate = _rate(method, aim, facts.hidden)
+    rate, why_rate = _rate("full" if weights == "full" else method, aim, facts.hidden)
     epochs, why_epochs = _epochs(method, aim, n_examples)
     few = n_examples < 1000
     found = [

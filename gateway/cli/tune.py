@@ -119,7 +119,8 @@ def _preview(desk: Desk, file: Path, base: str | None, method: str, wanted: dict
     if json:
         print_json(preview.to_json(found, folder))
     else:
-        preview.show(found, folder, recipe, choices(method, len(data.examples), facts, recipe.objective, recipe.variant))
+        reasons = choices(method, len(data.examples), facts, recipe.objective, recipe.variant, recipe.weights)
+        preview.show(found, folder, recipe, reasons)
 
 
 def submit(

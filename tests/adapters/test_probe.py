@@ -221,3 +221,12 @@ def test_the_row_order_of_a_probe_matters_to_nobody_but_its_answers() -> None:
     turned = dataclasses.replace(PROBE, rows=PROBE.rows[::-1])
     assert judge(turned, between(1)[::-1]).passed
     assert not judge(turned, between(1)).passed
+
+
+def test_what_a_model_says_of_its_first_tokens_alone_is_not_probed_where_there_is_more() -> None:
+    from adapters.data.tokens import Encoded
+    from adapters.evaluation.recording import FEWEST_PROMPT_TOKENS, _prompts
+
+    text, short = Encoded(list(range(1, 41)), list(range(1, 41)), 40, 100), Encoded([1, 2, 3], [1, 2, 3], 3, 9)
+    assert {len(prompt) for prompt in _prompts([text])} == {FEWEST_PROMPT_TOKENS, 16}
+    assert {len(prompt) for prompt in _prompts([short])} == {1, 2}

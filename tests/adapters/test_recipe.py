@@ -52,3 +52,10 @@ def test_few_rows_are_read_more_often() -> None:
     facts = typical_shape(1.0)
     epochs = [defaults("lora", rows, facts).epochs for rows in (100, 5_000, 100_000)]
     assert epochs == sorted(epochs, reverse=True)
+
+
+def test_continued_pretraining_of_every_weight_learns_at_full_tunings_rate() -> None:
+    facts = typical_shape(0.135)
+    whole = defaults("continued_pretraining", 200, facts, weights="full")
+    assert whole.learning_rate == defaults("full", 200, facts).learning_rate
+    assert whole.learning_rate < defaults("continued_pretraining", 200, facts).learning_rate
