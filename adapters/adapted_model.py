@@ -12,9 +12,12 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from adapters import prompts
 from adapters.errors import InvalidInput
-from adapters.prompts import PromptTemplate, Shot
+from adapters.prompts import PromptTemplate
 
+LATER = frozenset({"select", "before", "after", "choices"})
+"""Fields that adapted models did not always have: unset they do not count towards a digest, which stays what it was."""
 NAME = re.compile(r"[a-z0-9][a-z0-9._:-]{0,127}")
 ADAPTER_KINDS = {
     "lora": "adapter_model.safetensors",
@@ -47,11 +50,18 @@ class AdapterRef:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalSpec:
-    """Which index is searched, how many passages are shown, below what score nothing is shown."""
+    """Which vector store is searched with the question, and what becomes of what is found."""
 
-    index: str
+    store: str
+    """Its id. What it holds may change; the adapted model then answers from what it holds now."""
     passages: int = 3
+    """Most passages shown before the question."""
+    lexical_weight: float = 0.5
+    """Of BM25 in the fused ranking and in the score; 0: by meaning only, 1: by words only."""
     min_score: float = 0.0
+    """From 0 to 1; passages below are not shown."""
+    when_nothing: str = "tell"
+    """Where no passage is left: `tell` the model that nothing was found, or `refuse` to answer, without asking it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +72,14 @@ class Sampling:
     top_p: float | None = None
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    """The only answers there are, such as the labels of a classification; the engine can write nothing else."""
 
     def wire(self) -> dict[str, Any]:
         """The fields that are set, named as the OpenAI wire names them."""
         said = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
-        return {k: v for k, v in said.items() if v is not None} | ({"stop": list(self.stop)} if self.stop else {})
+        more = {"stop": list(self.stop)} if self.stop else {}
+        return {k: v for k, v in said.items() if v is not None} | more
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +117,10 @@ class AdaptedModel:
     def digest(self) -> str:
         """sha256 of what decides an answer: base, adapter, prompt, retrieval, sampling. 64 hex digits."""
         content = {k: v for k, v in to_json(self).items() if k in ("base", "adapter", "prompt", "retrieval", "sampling")}
+        for part in filter(None, (content["prompt"], content["sampling"])):
+            for name in LATER & part.keys():
+                if not part[name]:
+                    del part[name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -136,9 +153,9 @@ def from_json(raw: dict[str, Any]) -> AdaptedModel:
             version=int(raw["version"]),
             base=raw["base"],
             adapter=AdapterRef(**raw["adapter"]) if raw.get("adapter") else None,
-            prompt=PromptTemplate(prompt.get("system"), tuple(Shot(**s) for s in prompt.get("shots", ()))) if prompt else None,
+            prompt=prompts.from_json(prompt) if prompt else None,
             retrieval=RetrievalSpec(**retrieval) if retrieval else None,
-            sampling=Sampling(**sampling | {"stop": tuple(sampling.get("stop") or ())}),
+            sampling=Sampling(**sampling | {listed: tuple(sampling.get(listed) or ()) for listed in ("stop", "choices")}),
             lineage=Lineage(**(raw.get("lineage") or {})),
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adapters import prompts
 from adapters.adapted_model import checked_name
 from adapters.data.readers import data_format
 from adapters.errors import Conflict, InvalidInput, NotFound
 from adapters.methods.table import method
-from adapters.prompts import PromptTemplate, Shot
+from adapters.prompts import PromptTemplate
 from adapters.registry import file_digest
 from adapters.tuning import recipe as recipes
 from adapters.tuning.recipe import Recipe
@@ -136,9 +137,7 @@ def from_json(raw: dict[str, Any]) -> RunRequest:
                 "base_folder": Path(raw["base_folder"]),
                 "registry": Path(raw["registry"]),
                 "recipe": recipes.from_json(raw["recipe"]),
-                "template": PromptTemplate(template["system"], tuple(Shot(**shot) for shot in template["shots"]))
-                if template
-                else None,
+                "template": prompts.from_json(template) if template else None,
             }
         )
     except (KeyError, TypeError) as error:

@@ -298,7 +298,7 @@ adapted_models = st.builds(
     | st.builds(AdapterRef, kind=st.just("lora"), digest=st.just("0" * 64), rank=st.none() | st.integers(1, 64)),
     prompt=st.none()
     | st.builds(PromptTemplate, system=st.none() | text, shots=st.lists(st.builds(Shot, text, text), max_size=3).map(tuple)),
-    retrieval=st.none() | st.builds(RetrievalSpec, index=text, passages=st.integers(1, 9), min_score=st.floats(0, 1)),
+    retrieval=st.none() | st.builds(RetrievalSpec, store=text, passages=st.integers(1, 9), min_score=st.floats(0, 1)),
     sampling=st.builds(
         Sampling,
         temperature=st.none() | st.floats(0, 2),
