@@ -1,4 +1,4 @@
-"""What a method is: what it puts into the prompt, and what it does to the weights. Either may be nothing.
+"""What a method is: what it puts into the prompt, how it chooses that, and what it does to the weights. Each may be nothing.
 
 A sum such as `rag+lora` is the prompt part of one and the weights part of the other. Knows no training loop: the loop
 is the same for all, a method only hands it a prepared model.
@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from adapters.adapted_model import AdapterRef
-from adapters.conversation import Example
+from adapters.adapted_model import AdapterRef, RetrievalSpec, Sampling
+from adapters.conversation import Example, WireMessage
 from adapters.data.tokens import Encoded
 from adapters.evaluation.probe import Probe
 from adapters.evaluation.recording import record
 from adapters.prompts import PromptTemplate
+from adapters.tuning.progress import Progress
 from adapters.tuning.recipe import Recipe
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
@@ -37,6 +40,64 @@ class Ground:
     template: PromptTemplate | None
     examples: Sequence[Example]
     """The training rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choosing:
+    """What a fitter chooses with."""
+
+    ground: Ground
+    """Its template is the user's own; only its training rows may get into a pool or a prompt."""
+    validation: Sequence[Example]
+    """The rows that candidates are scored on, in the order in which they are taken."""
+    complete: Callable[[Sequence[list[WireMessage]], Sequence[str]], list[str]]
+    """The base's greedy answers to rendered conversations; given choices, it can write nothing else."""
+    encode: Callable[[Sequence[str]], NDArray[np.float32]]
+    """The sentence encoder: (texts, width), every row of length 1."""
+    prompt_tokens: int
+    """That a prompt may have, so that the answer still finds room behind it."""
+    progress: Progress
+    """Its folder is the run's; what lies there is still there after a kill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What was chosen: all that an adapted model has beside its base."""
+
+    template: PromptTemplate | None
+    sampling: Sampling
+    pool: Path | None
+    """The folder that the template's selection chooses from; inside the run's folder."""
+    retrieval: RetrievalSpec | None
+    report: dict[str, Any]
+    """Why: the candidates with their scores and prices. Goes into the scorecard as `fitted`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One row as the adapted model will be asked it."""
+
+    example: Example
+    """The row; of methods that retrieve, with the passages before its question."""
+    template: PromptTemplate | None
+    """Around this row: the shots chosen for its question stand among the fixed ones, and `select` is empty."""
+
+
+class Fitter(Protocol):
+    """How a method chooses its prompt on validation rows, with the base as it is. Its functions load torch; nothing else
+    does."""
+
+    def searches(self, recipe: Recipe) -> bool:
+        """Whether the recipe leaves anything to choose; if not, the method's `prompt` alone is it."""
+
+    def longest_prompt(self, recipe: Recipe, row_tokens: int) -> int:
+        """Tokens of the longest prompt it may ask with, where the longest row alone has `row_tokens`."""
+
+    def fit(self, choosing: Choosing) -> Fitted:
+        """The same for the same rows and recipe. Killed and called again, it asks nothing again that was answered."""
+
+    def asked(self, fitted: Fitted, examples: Sequence[Example], choosing: Choosing) -> list[Asked]:
+        """The rows as a gateway that serves `fitted` will put them to the base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +162,8 @@ Prompt = Callable[[PromptTemplate | None, Sequence[Example], Recipe], PromptTemp
 class Method:
     prompt: Prompt
     weights: Weights | None = None
+    fitter: Fitter | None = None
+    """Chooses the prompt that serves, where its recipe leaves that open."""
     objectives: tuple[str, ...] = ("sft",)
     """The first is what it minimises unless told otherwise."""
     bits: int = 16
