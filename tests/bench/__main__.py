@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-SHORT = ("proxy", "tuning", "placement", "starting", "switching", "merged")
+SHORT = ("proxy", "tuning", "placement", "starting", "switching", "merged", "prefix")
 LONG = ("adapters", "soak", "memory", "forgetting")
 
 

@@ -21,13 +21,16 @@ STARTS_S = 240
 
 
 @contextmanager
-def vllm_engine(home: Path, name: str, model: Path, slots: Slots | None, *, max_model_len: int = 256) -> Iterator[httpx.Client]:
-    """Speaks to it on its socket; it ends with this."""
+def vllm_engine(
+    home: Path, name: str, model: Path, slots: Slots | None, *, max_model_len: int = 256,
+    flags: tuple[str, ...] = ("--enforce-eager",),
+) -> Iterator[httpx.Client]:  # fmt: skip
+    """Speaks to it on its socket; it ends with this. `flags` go to vLLM."""
     settings = settings_table.load(
         environment={"GRAFT_STORAGE_HOME": str(home), "GRAFT_ENGINE_MAX_MODEL_LEN": str(max_model_len)}
     )
     socket = socket_path(settings, name)
-    made = command(settings, settings_table.BaseSetting(name, str(model), ("--enforce-eager",)), socket, slots)
+    made = command(settings, settings_table.BaseSetting(name, str(model), flags), socket, slots)
     with (home / "engine.log").open("wb") as log:
         environment = {**os.environ, **made.environment}
         process = subprocess.Popen(made.argv, env=environment, stdout=log, stderr=log, start_new_session=True)
