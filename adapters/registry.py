@@ -3,19 +3,16 @@
     <root>/<name>/<digest12>/            one adapted model, immutable, never moved once it is there
         adapted_model.json               written last
         adapter/                         PEFT files; of a checkpoint, a whole Hugging Face model folder
+        pool/                            the rows that its prompt's selection chooses shots from (prompting/pool.py)
         probe.json, README.md            what an engine that serves it must answer (evaluation/probe.py); for people
-    <root>/<name>/versions/<n>           a file holding a digest12; while no such file names a folder, it is a draft
-    <root>/<name>/versions/<n>.forced    why it was promoted past the publish gate
-    <root>/<name>/versions/<n>.retired   what the number stood for; no number is given twice
+    <root>/<name>/versions/              numbers (version_numbers.py); while none stands for a folder, it is a draft
 
-A folder is built beside its place and renamed into it; a version number is taken by hard-linking a finished file,
-which either happens whole or fails because the number is taken. So a kill at any moment leaves the old state or the new,
-and at most a dotted leftover that `sweep` removes.
+A folder is built beside its place and renamed into it, and a version number is taken whole or not at all. So a kill at any
+moment leaves the old state or the new, and at most a dotted leftover that `sweep` removes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -27,16 +24,18 @@ from pathlib import Path
 from typing import Any
 
 from adapters import folders
-from adapters.adapted_model import ADAPTER_KINDS, AdaptedModel, AdapterRef, checked_name, from_json, to_json
+from adapters.adapted_model import ADAPTER_KINDS, AdaptedModel, checked_name, from_json, to_json
 from adapters.errors import Conflict, InvalidInput, NotFound
 from adapters.model_card import card
+from adapters.version_numbers import FORCED, VersionNumbers
+from adapters.version_numbers import INCOMING as INCOMING
 
 MANIFEST = "adapted_model.json"
-ADAPTER_FILES = "adapter"
+ADAPTER_FILES, POOL_FILES = "adapter", "pool"
+POOL_ROWS = "rows.jsonl"
+"""The file of a pool that its digest is of."""
 PROBE, CARD = "probe.json", "README.md"
 WEIGHTS, CHECKPOINT_WEIGHTS = ADAPTER_KINDS["lora"], ADAPTER_KINDS["checkpoint"]
-INCOMING = ".incoming-"
-FORCED, RETIRED = ".forced", ".retired"
 DIGEST12 = re.compile(r"[0-9a-f]{12}")
 
 
@@ -44,16 +43,23 @@ class Registry:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def add(self, model: AdaptedModel, adapter_files: Path | None = None, probe: dict[str, Any] | None = None) -> AdaptedModel:
+    def add(
+        self, model: AdaptedModel, adapter_files: Path | None = None, probe: dict[str, Any] | None = None,
+        pool: Path | None = None,
+    ) -> AdaptedModel:  # fmt: skip
         """Writes the model as a draft and returns it (version 0). Adding the same model again changes nothing, except
         that one without a probe gets the one given.
 
         `adapter_files` is a PEFT folder or, for a checkpoint, a model folder; its weights must have the digest that
-        `model.adapter` claims. Files are copied, links followed.
+        `model.adapter` claims. `pool` is the folder that its prompt's selection chooses from, of the digest that the
+        selection claims. Files are copied, links followed.
         """
         draft = dataclasses.replace(model, version=0)
         if (draft.adapter is None) != (adapter_files is None):
             raise InvalidInput(f"'{model.name}' must bring adapter files exactly when it has an adapter", param="adapter")
+        select = draft.prompt.select if draft.prompt is not None else None
+        if (select is None) != (pool is None):
+            raise InvalidInput(f"'{model.name}' must bring a pool exactly when its prompt chooses shots", param="pool")
         place = self.folder(draft)
         if not (place / MANIFEST).is_file():
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +67,15 @@ class Registry:
             try:
                 if adapter_files is not None and draft.adapter is not None:
                     folders.copy_tree(adapter_files, incoming / ADAPTER_FILES)
-                    _check_digest(incoming / ADAPTER_FILES, draft.adapter, adapter_files)
+                    weights = ADAPTER_KINDS[draft.adapter.kind]
+                    if not (incoming / ADAPTER_FILES / weights).is_file():
+                        raise InvalidInput(
+                            f"{adapter_files} has no {weights}, so it is no {draft.adapter.kind}", param="adapter"
+                        )
+                    _check_digest(incoming / ADAPTER_FILES / weights, draft.adapter.digest, adapter_files / weights, "adapter")
+                if pool is not None and select is not None:
+                    folders.copy_tree(pool, incoming / POOL_FILES)
+                    _check_digest(incoming / POOL_FILES / POOL_ROWS, select.pool, pool / POOL_ROWS, "pool")
                 if probe is not None:
                     write_whole(incoming / PROBE, json.dumps(probe))
                 write_whole(incoming / CARD, card(draft))
@@ -93,25 +107,17 @@ class Registry:
         """
         digest = draft.digest[:12]
         self.read(draft.name, digest)
-        versions = self._versions(draft.name)
-        versions.mkdir(exist_ok=True)
-        for number, published in self._numbered(draft.name):
+        numbers = self._numbers(draft.name)
+        for number, published in numbers.all():
             if published == digest:
                 return dataclasses.replace(draft, version=number)
-        with tempfile.NamedTemporaryFile("w", dir=versions, prefix=INCOMING, delete=False) as note:
-            try:
-                note.write(digest)
-                note.flush()
-                os.fsync(note.fileno())
-                number = _take_number(Path(note.name), versions)
-            finally:
-                os.unlink(note.name)
+        number = numbers.take(digest)
         # `discard` looks for a version that names the folder after it moved the folder away, this looks for the folder
         # after it named it: whichever comes second sees the other
         if not (self.folder(draft) / MANIFEST).is_file():
-            (versions / str(number)).unlink()
+            numbers.give_back(number)
             raise Conflict(f"'{draft.name}' was removed while it was published; make it again", param="model")
-        folders.sync_folder(versions)
+        numbers.sync()
         return dataclasses.replace(draft, version=number)
 
     def folder(self, model: AdaptedModel) -> Path:
@@ -120,6 +126,12 @@ class Registry:
     def adapter_folder(self, model: AdaptedModel) -> Path:
         """Absolute, so that an engine never takes it for the name of something to download."""
         return (self.folder(model) / ADAPTER_FILES).resolve()
+
+    def pool_folder(self, model: AdaptedModel) -> Path | None:
+        """Where its prompt's selection chooses from; None where it chooses nothing. Absolute, for other processes."""
+        if model.prompt is None or model.prompt.select is None:
+            return None
+        return (self.folder(model) / POOL_FILES).resolve()
 
     def read(self, name: str, digest12: str) -> AdaptedModel:
         """A model by the first twelve digits of its digest, as a draft (version 0)."""
@@ -132,24 +144,25 @@ class Registry:
             raise InvalidInput(f"{manifest} is damaged ({error}); publish the model again", param="model") from error
 
     def load(self, name: str, version: int) -> AdaptedModel:
+        numbers = self._numbers(name)
         try:
-            digest = (self._versions(name) / str(version)).read_text().strip()
+            digest = numbers.note(version).read_text().strip()
         except FileNotFoundError:
             known = ", ".join(map(str, self.versions(name))) or "none"
             raise NotFound(f"'{name}' has no version {version} (it has: {known})", param="model") from None
         model = dataclasses.replace(self.read(name, digest), version=version)
-        return dataclasses.replace(model, lineage=dataclasses.replace(model.lineage, forced=self._forced(name, version)))
+        return dataclasses.replace(model, lineage=dataclasses.replace(model.lineage, forced=numbers.forced(version)))
 
     def mark_forced(self, name: str, version: int, note: dict[str, Any]) -> None:
         """Records that, and why, the version was promoted past the publish gate; `load` shows it in its lineage."""
         self.load(name, version)
-        write_whole(self._versions(name) / f"{version}{FORCED}", json.dumps(note))
+        write_whole(self._numbers(name).note(version, FORCED), json.dumps(note))
 
     def versions(self, name: str) -> list[int]:
-        return [number for number, _ in self._numbered(name)]
+        return [number for number, _ in self._numbers(name).all()]
 
     def drafts(self, name: str) -> list[AdaptedModel]:
-        published = {digest for _, digest in self._numbered(name)}
+        published = {digest for _, digest in self._numbers(name).all()}
         folders = sorted((self.root / checked_name(name)).glob(f"*/{MANIFEST}"))
         return [self.read(name, f.parent.name) for f in folders if f.parent.name not in published]
 
@@ -177,12 +190,10 @@ class Registry:
         The folder stays for those who still read it, until `discard`.
         """
         digest = self.load(name, version).digest[:12]
-        note = self._versions(name) / str(version)
         try:
-            os.rename(note, f"{note}{RETIRED}")
+            self._numbers(name).retire(version)
         except FileNotFoundError:
             raise NotFound(f"'{name}' has no version {version} any more", param="model") from None
-        Path(f"{note}{FORCED}").unlink(missing_ok=True)
         return digest
 
     def discard(self, name: str, digest12: str) -> None:
@@ -217,55 +228,23 @@ class Registry:
         patterns = [f"{depth}{kind}*" for depth in depths for kind in (INCOMING, folders.REMOVED)]
         return folders.sweep(self.root, patterns, older_than_s)
 
-    def _versions(self, name: str) -> Path:
-        return self.root / checked_name(name) / "versions"
-
-    def _numbered(self, name: str) -> list[tuple[int, str]]:
-        versions = self._versions(name)
-        if not versions.is_dir():
-            return []
-        found = []
-        for entry in os.scandir(versions):
-            if entry.name.isdigit():
-                with contextlib.suppress(FileNotFoundError):  # retired between the look and the read
-                    found.append((int(entry.name), Path(entry.path).read_text().strip()))
-        return sorted(found)
-
-    def _forced(self, name: str, version: int) -> dict[str, Any] | None:
-        file = self._versions(name) / f"{version}{FORCED}"
-        with contextlib.suppress(FileNotFoundError):
-            note: dict[str, Any] = json.loads(file.read_bytes())
-            return note
-        return None
+    def _numbers(self, name: str) -> VersionNumbers:
+        return VersionNumbers(self.root / checked_name(name) / "versions")
 
     def _refuse_published(self, name: str, digest12: str) -> None:
-        for number, digest in self._numbered(name):
+        for number, digest in self._numbers(name).all():
             if digest == digest12:
                 raise Conflict(f"'{name}@{number}' still stands for {digest12}; retire it first", param="model")
 
 
-def _take_number(note: Path, versions: Path) -> int:
-    """Links the note to the next number that was never given."""
-    while True:
-        given = (entry.name.removesuffix(RETIRED) for entry in os.scandir(versions))
-        number = max((int(name) for name in given if name.isdigit()), default=0) + 1
-        try:
-            os.link(note, versions / str(number))
-        except FileExistsError:
-            continue  # another publisher took the number between the look and the link
-        return number
-
-
-def _check_digest(files: Path, adapter: AdapterRef, source: Path) -> None:
-    weights = ADAPTER_KINDS[adapter.kind]
-    if not (files / weights).is_file():
-        raise InvalidInput(f"{source} has no {weights}, so it is no {adapter.kind}", param="adapter")
-    found = file_digest(files / weights)
-    if found != adapter.digest:
+def _check_digest(copied: Path, claimed: str, source: Path, param: str) -> None:
+    if not copied.is_file():
+        raise InvalidInput(f"there is no {source}", param=param)
+    found = file_digest(copied)
+    if found != claimed:
         raise InvalidInput(
-            f"{source / weights} has the digest {found[:12]}, not {adapter.digest[:12]}: "
-            "the file is torn or was changed; make it again",
-            param="adapter",
+            f"{source} has the digest {found[:12]}, not {claimed[:12]}: the file is torn or was changed; make it again",
+            param=param,
         )
 
 

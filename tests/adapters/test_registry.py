@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from adapters.adapted_model import AdaptedModel, AdapterRef, Lineage, RetrievalSpec, Sampling, checked_name, from_json, to_json
 from adapters.errors import Conflict, InvalidInput, NotFound
-from adapters.prompts import PromptTemplate, Shot
+from adapters.prompting.pool import open_pool, write_pool
+from adapters.prompts import PromptTemplate, Selection, Shot
 from adapters.registry import CHECKPOINT_WEIGHTS, MANIFEST, PROBE, WEIGHTS, Registry, file_digest
 
 
@@ -52,6 +53,31 @@ def test_adding_and_publishing_the_same_model_again_changes_nothing(tmp_path: Pa
     again = registry.publish(registry.add(dataclasses.replace(prompted("a"), lineage=Lineage(run="another"))))
     assert (first.version, again.version) == (1, 1)
     assert registry.publish(registry.add(prompted("b"))).version == 2
+
+
+def test_a_model_that_chooses_shots_keeps_the_pool_that_it_chooses_from(tmp_path: Path) -> None:
+    shots = [Shot(f"question {number}", f"answer {number}") for number in range(5)]
+    digest = write_pool(tmp_path / "made", shots)
+    model = dataclasses.replace(prompted("a"), prompt=PromptTemplate(select=Selection("random", 2, digest)))
+    registry = Registry(tmp_path / "models")
+    published = registry.publish(registry.add(model, pool=tmp_path / "made"))
+    kept = registry.pool_folder(registry.load("bot", published.version))
+    assert kept is not None
+    assert kept.is_absolute()
+    assert list(open_pool(kept).rows) == shots
+    assert registry.pool_folder(prompted("b")) is None
+
+
+def test_a_pool_of_other_rows_or_none_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    write_pool(tmp_path / "made", [Shot("q", "a")])
+    other = dataclasses.replace(prompted("a"), prompt=PromptTemplate(select=Selection("random", 2, "0" * 64)))
+    registry = Registry(tmp_path / "models")
+    with pytest.raises(InvalidInput, match="torn or was changed"):
+        registry.add(other, pool=tmp_path / "made")
+    for model, pool in ((other, None), (prompted("a"), tmp_path / "made")):
+        with pytest.raises(InvalidInput, match="exactly when its prompt chooses shots"):
+            registry.add(model, pool=pool)
+    assert registry.names() == []
 
 
 def test_weights_that_are_not_what_the_model_says_are_refused_and_leave_nothing(tmp_path: Path) -> None:
