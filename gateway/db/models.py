@@ -131,3 +131,79 @@ class JobEventRow(Table):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
     at: Mapped[float] = mapped_column(Float)
     message: Mapped[str] = mapped_column(Text)
+
+
+class VectorStoreRow(Table):
+    """Files that are searched together. `generation` names the index that answers; a swap is one write of this row."""
+
+    __tablename__ = "vector_stores"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Ids made later sort behind."""
+    tenant: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str] = mapped_column(String(256))
+    description: Mapped[str | None] = mapped_column(Text)
+    labels: Mapped[dict[str, Any] | None]
+    """What its maker wrote on it; the API calls it metadata."""
+    created_at: Mapped[float] = mapped_column(Float)
+    last_active_at: Mapped[float] = mapped_column(Float)
+    expires_after_days: Mapped[int | None] = mapped_column(Integer)
+    is_expired: Mapped[int] = mapped_column(Integer, default=0)
+    """Its time is over and its files are gone from it; the row stays to say so."""
+    generation: Mapped[int | None] = mapped_column(Integer)
+    built: Mapped[int] = mapped_column(Integer, default=0)
+    """The last generation that anybody began. Who began an earlier one can no longer make it the current one."""
+    encoder: Mapped[str | None] = mapped_column(String(128))
+    """Whose vectors the current generation holds."""
+    revision: Mapped[int] = mapped_column(Integer, default=0)
+    """Rises with every change of what a search may find."""
+    __table_args__ = (Index("vector_stores_by_tenant", "tenant", "id"), Index("vector_stores_by_name", "tenant", "name"))
+
+
+class VectorStoreFileRow(Table):
+    """A file in a store. One that was taken out and put in again is another row, with a number of its own."""
+
+    __tablename__ = "vector_store_files"
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    store_id: Mapped[str] = mapped_column(ForeignKey("vector_stores.id"))
+    file_id: Mapped[str] = mapped_column(String(64), index=True)
+    batch_id: Mapped[str | None] = mapped_column(String(64))
+    status: Mapped[str] = mapped_column(String(16))
+    filename: Mapped[str] = mapped_column(String(256))
+    sha256: Mapped[str] = mapped_column(String(64))
+    max_tokens: Mapped[int] = mapped_column(Integer)
+    overlap_tokens: Mapped[int] = mapped_column(Integer)
+    attributes: Mapped[dict[str, Any] | None]
+    usage_bytes: Mapped[int] = mapped_column(Integer, default=0)
+    passages: Mapped[int] = mapped_column(Integer, default=0)
+    tries: Mapped[int] = mapped_column(Integer, default=0)
+    """How many workers have died over it."""
+    error: Mapped[dict[str, Any] | None]
+    created_at: Mapped[float] = mapped_column(Float)
+    expires_at: Mapped[float | None] = mapped_column(Float, index=True)
+    """When the uploaded file itself is gone."""
+    __table_args__ = (
+        Index("vector_store_files_once", "store_id", "file_id", unique=True),
+        Index("vector_store_files_in_order", "store_id", "number"),
+        Index("vector_store_files_counted", "store_id", "status", "usage_bytes", "passages"),
+        Index("vector_store_files_pending", "status", "store_id"),
+        Index("vector_store_files_by_batch", "batch_id", "status"),
+        {"sqlite_autoincrement": True},  # without it a number is given again after its row is deleted
+    )
+
+
+class VectorStoreRemovalRow(Table):
+    """A file of the current generation that is no longer in the store: searches leave it out until the next generation."""
+
+    __tablename__ = "vector_store_removals"
+    store_id: Mapped[str] = mapped_column(ForeignKey("vector_stores.id"), primary_key=True)
+    file_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+
+
+class VectorStoreBatchRow(Table):
+    """Files that were put into a store together; the files' rows name it."""
+
+    __tablename__ = "vector_store_batches"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    store_id: Mapped[str] = mapped_column(ForeignKey("vector_stores.id"), index=True)
+    created_at: Mapped[float] = mapped_column(Float)
+    is_cancelled: Mapped[int] = mapped_column(Integer, default=0)
