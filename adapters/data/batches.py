@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
 
 WINDOWS_A_BUCKET = 16
+TOKENS_AT_ONCE = 16_384
+"""Of rows that are only read; long prompts go a few at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,21 @@ def epoch_windows(lengths: Sequence[int], *, batch_size: int, micro_batch_size: 
 
 
 def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
-    """Batches of row indexes, longest first, for work whose order does not matter."""
-    return _cut(sorted(range(len(lengths)), key=lambda row: -lengths[row]), size)
+    """Batches of row indexes, longest first, for work whose order does not matter: at most `size` rows, and no more than
+    TOKENS_AT_ONCE tokens with their padding, unless one row alone has more."""
+    groups: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        longest = lengths[groups[-1][0]] if groups else 0
+        if groups and len(groups[-1]) < rows_at_once(longest, size):
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    return groups
+
+
+def rows_at_once(longest: int, most: int) -> int:
+    """How many rows of this many tokens go together when nothing is learned."""
+    return max(1, min(most, TOKENS_AT_ONCE // max(1, longest)))
 
 
 def _cut(rows: list[int], size: int) -> list[list[int]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.bases import BaseFacts
+from adapters.data.batches import rows_at_once
 from adapters.errors import InvalidInput
 from adapters.tuning import activations, shapes
 from adapters.tuning.activations import FP32, Tuned
@@ -34,8 +35,8 @@ SPOILT = 0.3
 """On a GPU, of gradients, which are laid into segments that activations left: measured 0.3 to 0.6 (H100, 1 to 8 B)."""
 WORKSPACE_GIB = {"cpu": 0.0, "cuda": 0.03}
 """cuBLAS's, 32 MiB on Hopper (NVIDIA's documentation of cublasSetWorkspace)."""
-ANSWERED_AT_ONCE, SCORED_AT_ONCE = 16, 8
-"""Rows, as in `evaluation/completer.py` and `evaluation/loss.py`, which load torch."""
+ANSWERED_AT_ONCE = 16
+"""Rows, as in `evaluation/completer.py`."""
 NF4_BYTES = 0.5 + (1 + FP32 / 256) / 64
 """A weight in 4 bits with its share of twice quantised scales (Dettmers et al., 2023, section 3)."""
 ENCODER = BaseFacts(
@@ -111,10 +112,10 @@ def _answering(facts: BaseFacts, asked: Work) -> Parts:
     """Many conversations at once: keys and values of every token, one block's work, logits of the last position."""
     tuned = Tuned(facts, asked.norms, asked.bytes_per_weight, asked.device, asked.sequence_length)
     narrow = facts.kv_heads * facts.head_dim
-    tokens = ANSWERED_AT_ONCE * (asked.sequence_length + asked.answer_tokens)
-    cache = 2 * narrow * asked.bytes_per_weight * tokens
-    forward = ANSWERED_AT_ONCE * asked.sequence_length * activations.forward_only(tuned)
-    logits = ANSWERED_AT_ONCE * facts.vocab * (asked.bytes_per_weight + 2 * FP32)
+    rows = rows_at_once(asked.sequence_length, ANSWERED_AT_ONCE)
+    cache = 2 * narrow * asked.bytes_per_weight * rows * (asked.sequence_length + asked.answer_tokens)
+    forward = rows * asked.sequence_length * activations.forward_only(tuned)
+    logits = rows * facts.vocab * (asked.bytes_per_weight + 2 * FP32)
     return {"weights": facts.params * asked.bytes_per_weight, "kv_cache": cache * facts.layers, "activations": forward + logits}
 
 
