@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from adapters.prompting.selectors.balanced import Balanced
+from adapters.prompting.selectors.bm25 import ByWords
 from adapters.prompting.selectors.contract import Selector
 from adapters.prompting.selectors.fixed import Fixed
 from adapters.prompting.selectors.knn import NearestNeighbours
@@ -15,4 +16,5 @@ SELECTORS: dict[str, Selector] = {
     "balanced": Balanced(),
     "knn": NearestNeighbours(),
     "mmr": MarginalRelevance(),
+    "bm25": ByWords(),
 }

@@ -108,6 +108,12 @@ def test_mmr_passes_over_what_says_the_same_again() -> None:
     assert "card refund" not in chosen(pool, "mmr", "refund refund card", k=2)
 
 
+def test_bm25_shows_what_shares_the_rarest_words_last_and_fills_up_with_the_rest() -> None:
+    pool = pool_of(("login card", "1"), ("E1234 steam", "2"), ("card voucher", "3"), ("card parcel", "4"))
+    assert chosen(pool, "bm25", "the card says e1234", k=2) == ["login card", "E1234 steam"]
+    assert chosen(pool, "bm25", "nothing in common", k=2) == ["E1234 steam", "login card"]
+
+
 def test_a_budget_drops_what_suits_least_and_passes_over_what_could_never_fit() -> None:
     near, nearer, far, endless = "refund card", "refund refund card", "steam", "refund refund " + "card " * 200
     pool = pool_of((far, "1"), (near, "2"), (nearer, "3"), (endless, "4"))
