@@ -38,6 +38,7 @@ from gateway.files import FileStore
 from gateway.fine_tuning import FineTuning
 from gateway.jobs.following import Following
 from gateway.jobs.store import JobStore
+from gateway.retrieval.retriever import Retriever
 from gateway.serving.answer import MODEL_IN_SCOPE, Serving
 from gateway.serving.keeper import Keeper
 from gateway.serving.lender import Lender
@@ -74,17 +75,19 @@ def create_app(
     resolver = Resolver(settings, snapshot)
     serving = Serving(resolver, pool, telemetry, settings.server_idle_timeout_s)
     uploaded, queue = FileStore(settings.files), JobStore(snapshot.names.database)
+    retriever = Retriever(settings, on_restart=telemetry.restarts.labels("encoder").inc)
     parts = {
         "settings": settings, "registry": registry, "snapshot": snapshot, "pool": pool, "telemetry": telemetry,
         "resolver": resolver, "serving": serving, "files": uploaded, "advising": Advising(settings, uploaded),
         "fine_tuning": FineTuning(settings, snapshot.names, queue, uploaded), "following": Following(queue),
+        "retriever": retriever,
     }  # fmt: skip
     return Litestar(
         route_handlers=ROUTES,
         dependencies={name: _always(part) for name, part in parts.items()},
         guards=[require_key(settings)],
         exception_handlers={Exception: respond},
-        lifespan=[_running(pool, keeper, Lender(Lending(snapshot.names.database), pool, keeper.gateway), uploaded)],
+        lifespan=[_running(pool, keeper, Lender(Lending(snapshot.names.database), pool, keeper.gateway), uploaded, retriever)],
         before_send=[_on_start(telemetry)],
         request_max_body_size=settings.server_max_body_mib * 2**20,
         openapi_config=OpenAPIConfig(
@@ -118,11 +121,12 @@ def _always(part: T) -> Provide:
 
 
 def _running(
-    pool: Pool, keeper: Keeper, lender: Lender, files: FileStore
+    pool: Pool, keeper: Keeper, lender: Lender, files: FileStore, retriever: Retriever
 ) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
         await pool.start()
+        await retriever.start()
         keeping = [
             asyncio.create_task(keeper.run(), name="keeper"),
             asyncio.create_task(lender.run(), name="lender"),
@@ -134,6 +138,7 @@ def _running(
             for task in keeping:
                 task.cancel()
             await asyncio.gather(*keeping, return_exceptions=True)
+            await retriever.stop()
             await pool.stop()
 
     return running

@@ -61,6 +61,10 @@ SETTINGS = (
     Setting("placement", "hot_share", 0.25, "Share of a base's recent requests from which 'replicate' gives an adapter a further replica."),
     Setting("publish", "margin", 0.0, "How much better than the current version a new one must score to take over the name, in the metric's own unit."),
     Setting("publish", "forgetting_budget", 0.0, "Most nats per token that the loss on the base's own words may have risen in a new version; its own --forgetting-budget goes before it. 0 sets no bound: the base stays there beside it."),
+    Setting("retrieval", "encoder", "minilm", "What makes vectors: an embedded name (minilm), a sentence-transformers folder, or http://host:port of a server with /v1/embeddings, such as a vLLM pooling replica."),
+    Setting("retrieval", "reranker", "", "A cross-encoder, by folder or hub id, for searches that ask to be ranked again. Empty: they are refused."),
+    Setting("retrieval", "exact_up_to", 50_000, "Vectors of a store up to which search is exact; above, an HNSW graph is searched."),
+    Setting("retrieval", "cache_mib", 256, "Memory in MiB for vectors of texts that were encoded before."),
     Setting("jobs", "lease_s", 30.0, "Seconds after its last sign of life that a runner's job may be taken over."),
     Setting("jobs", "attempts", 3, "How often a job that died is resumed before it fails."),
     Setting("jobs", "processes", 1, "Processes of this machine that train one model together, a GPU each. On 1 nothing is shared."),
@@ -120,6 +124,10 @@ class Settings:
     placement_hot_share: float
     publish_margin: float
     publish_forgetting_budget: float
+    retrieval_encoder: str
+    retrieval_reranker: str
+    retrieval_exact_up_to: int
+    retrieval_cache_mib: int
     jobs_lease_s: float
     jobs_attempts: int
     jobs_processes: int

@@ -35,6 +35,16 @@ class Slots:
     """Adapters kept in memory, those in a batch included."""
 
 
+class Answering(Protocol):
+    """Whoever can be asked how it is."""
+
+    async def health(self) -> int | None:
+        """The status of GET /health; None if nothing answers."""
+
+    async def pulse(self) -> bool:
+        """Waits until it has done a little real work for us; False if it does not."""
+
+
 class EngineKind(Protocol):
     def __call__(self, settings: Settings, base: BaseSetting, socket: Path, slots: Slots | None) -> EngineCommand:
         """The command that serves `base` under its name on `socket`, without adapters where there are no slots.

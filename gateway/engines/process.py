@@ -18,8 +18,7 @@ from typing import Any
 
 from adapters.errors import GraftError, Unavailable
 from gateway import children
-from gateway.engines.client import EngineClient
-from gateway.engines.contract import EngineCommand, State
+from gateway.engines.contract import Answering, EngineCommand, State
 from gateway.engines.leash import leashed
 from gateway.engines.sockets import claimed, end_stale
 from gateway.engines.vitals import Vitals
@@ -48,7 +47,7 @@ class EngineProcess:
         self,
         name: str,
         command: Callable[[], EngineCommand],
-        client: EngineClient,
+        client: Answering,
         *,
         socket: Path,
         log_file: Path,

@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from gateway.engines.client import EngineClient
+from gateway.engines.contract import Answering
 
 
 class Vitals:
     def __init__(
-        self, client: EngineClient, *, hang_timeout_s: float, is_busy: Callable[[], bool],
+        self, client: Answering, *, hang_timeout_s: float, is_busy: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         self._client, self._hang_timeout_s, self._is_busy, self._clock = client, hang_timeout_s, is_busy, clock

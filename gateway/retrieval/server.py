@@ -1,0 +1,112 @@
+"""The encoder child's HTTP: its routes, and errors as JSON. What they do is `batching.py`'s and `searching.py`'s."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+from aiohttp import web
+
+from adapters.errors import GraftError, InvalidInput, NotFound
+from gateway.retrieval.batching import Batching
+from gateway.retrieval.cache import Known, VectorCache
+from gateway.retrieval.served import Served
+from gateway.retrieval.wire import ENCODER, ROWS, TOKENS, WIDTH, About, EncodeRequest, told
+
+MOST_BODY_BYTES = 2**28
+
+ABOUT = web.AppKey("about", About)
+FLAGS = web.AppKey("flags", argparse.Namespace)
+
+
+class Encoding(Protocol):
+    async def encode(self, texts: list[str], *, bulk: bool, cut: bool) -> list[Known]: ...
+
+
+ENCODING = web.AppKey("encoding", Encoding)
+PASSES: web.AppKey[Any] = web.AppKey("passes")
+"""Where the encoder is in this process: it reads token ids too."""
+
+
+async def encode(request: web.Request) -> web.Response:
+    asked = _read(await request.read(), EncodeRequest)
+    texts = [text if isinstance(text, str) else _decoded(request.app, text) for text in asked.texts]
+    found = await request.app[ENCODING].encode(texts, bulk=asked.bulk, cut=asked.cut)
+    about = request.app[ABOUT]
+    body = np.stack([known.vector for known in found]).astype("<f4", copy=False).tobytes() if found else b""
+    headers = {ROWS: str(len(found)), WIDTH: str(about.width), TOKENS: str(sum(known.tokens for known in found))}
+    return web.Response(body=body, headers=headers | {ENCODER: about.encoder})
+
+
+async def health(request: web.Request) -> web.Response:
+    return web.Response(body=msgspec.json.encode(request.app[ABOUT]), content_type="application/json")
+
+
+def _decoded(app: web.Application, ids: list[int]) -> str:
+    if PASSES not in app:
+        raise InvalidInput("this encoder reads text, not token ids; send the text itself", param="input")
+    return str(app[PASSES].text(ids))
+
+
+def _read(body: bytes, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise InvalidInput(f"this is no {kind.__name__}: {error}") from error
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
+    try:
+        response: web.StreamResponse = await handler(request)
+    except GraftError as error:
+        status = 400 if isinstance(error, InvalidInput) else 404 if isinstance(error, NotFound) else 500
+        return web.Response(body=told(error), status=status, content_type="application/json")
+    return response
+
+
+async def _running(app: web.Application) -> AsyncIterator[None]:
+    """The encoder is loaded before the socket is there, so that who answers can encode."""
+    flags, cache = app[FLAGS], VectorCache(app[FLAGS].cache_mib)
+    if flags.encoder.startswith("http"):
+        served = Served(flags.encoder, cache)
+        await served.find()
+        app[ENCODING], app[ABOUT] = served, About(flags.name, served.encoder_id, served.width, served.window)
+        yield
+        await served.close()
+        return
+    passes, encoder_id = await asyncio.to_thread(_load, flags.name, Path(flags.encoder))
+    batching = Batching(passes, encoder_id, cache)
+    app[ENCODING], app[PASSES] = batching, passes
+    app[ABOUT] = About(flags.name, encoder_id, passes.width, passes.window)
+    work = asyncio.create_task(batching.work(), name="batching")
+    yield
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+
+
+def _load(name: str, folder: Path) -> tuple[Any, str]:
+    from adapters.retrieval.encoder import Encoder, identity
+    from adapters.retrieval.passes import Passes
+
+    return Passes(Encoder(folder)), f"{name}@{identity(folder)}"
+
+
+def build(flags: argparse.Namespace) -> web.Application:
+    app = web.Application(middlewares=[_errors], client_max_size=MOST_BODY_BYTES)
+    app[FLAGS] = flags
+    app.cleanup_ctx.append(_running)
+    app.add_routes([web.get("/health", health), web.post("/encode", encode)])
+    return app
+
+
+def serve(flags: argparse.Namespace) -> None:
+    """Runs until SIGTERM."""
+    web.run_app(
+        build(flags), path=str(flags.uds), handler_cancellation=True, keepalive_timeout=75, shutdown_timeout=1, print=None
+    )
