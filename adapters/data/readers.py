@@ -72,6 +72,15 @@ def read_formed(
     return form, examples
 
 
+def rows(path: Path, *, shown_as: str | None = None) -> Iterator[tuple[int, Row]]:
+    """The file's rows as they stand, with their lines, for whoever makes something else of them. Raises DataError."""
+    shown = shown_as or str(path)
+    for line, row in _rows(path, shown):
+        if isinstance(row, Wrong):
+            raise DataError(row.message, path=shown, line=line, field=row.field)
+        yield line, row
+
+
 def data_format(path: Path, shown_as: str | None = None) -> str:
     """`csv`, `tsv`, `parquet`, `txt` or `jsonl`: by the name's ending where it is telling, else by the first character."""
     ending = Path(shown_as or path).suffix.lower().removeprefix(".")
