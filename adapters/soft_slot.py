@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adapters.conversation import WireMessage
 from adapters.errors import InvalidInput, Unservable
-from adapters.prompts import PromptTemplate, render
+from adapters.prompts import PromptTemplate, Shot, render
 
 MARKER = "<prompt_embeds>"
 """The word with which vLLM itself keeps the place (vllm/renderers/chat_utils.py), and therefore no word for anybody else."""
@@ -35,9 +35,9 @@ class Slot:
     """What the engine puts between the embeddings and the text after them, which is then left out of the text."""
     tokens: int
 
-    def around(self, messages: Sequence[WireMessage]) -> list[WireMessage]:
+    def around(self, messages: Sequence[WireMessage], chosen: Sequence[Shot] = ()) -> list[WireMessage]:
         """The messages as they were trained, with the embeddings where the markers stood."""
-        system, *rest = render(with_markers(self.template, 1), messages)
+        system, *rest = render(with_markers(self.template, 1), messages, chosen)
         text = system["content"].removeprefix(MARKER)
         parts: list[dict[str, str]] = [{"type": "prompt_embeds", "data": self.payload}]
         if text:
@@ -47,8 +47,8 @@ class Slot:
 
 def with_markers(template: PromptTemplate | None, tokens: int) -> PromptTemplate:
     """The template with so many markers before its system text, or in place of one, which then needs no line of its own."""
-    system, shots = (template.system, template.shots) if template is not None else (None, ())
-    return PromptTemplate(MARKER * tokens + (f"\n{system}" if system else ""), shots)
+    template = template if template is not None else PromptTemplate()
+    return replace(template, system=MARKER * tokens + (f"\n{template.system}" if template.system else ""))
 
 
 def read_slot(folder: Path, base: str, template: PromptTemplate | None) -> Slot:

@@ -24,7 +24,7 @@ from adapters.registry import Registry
 from gateway import children
 from gateway import settings as settings_table
 from gateway.advising import Advising
-from gateway.api import advice, chat, engines, files, fine_tuning, health, jobs, models
+from gateway.api import advice, chat, engines, files, fine_tuning, health, jobs, models, responses
 from gateway.api.errors import respond
 from gateway.auth import require_key
 from gateway.db.database import open_database
@@ -39,7 +39,8 @@ from gateway.fine_tuning import FineTuning
 from gateway.jobs.following import Following
 from gateway.jobs.store import JobStore
 from gateway.retrieval.retriever import Retriever
-from gateway.serving.answer import MODEL_IN_SCOPE, Serving
+from gateway.serving.answering import MODEL_IN_SCOPE, Serving
+from gateway.serving.gather import Gatherer
 from gateway.serving.keeper import Keeper
 from gateway.serving.lender import Lender
 from gateway.serving.resolve import Resolver
@@ -49,6 +50,7 @@ from gateway.telemetry import UNKNOWN, Telemetry
 ROUTES: tuple[ControllerRouterHandler, ...] = (
     chat.chat_completions,
     chat.completions,
+    responses.create_response,
     *models.handlers,
     *files.handlers,
     *fine_tuning.handlers,
@@ -73,9 +75,10 @@ def create_app(
 ) -> Litestar:
     """The gateway. Its engines and its keeper start with its event loop and stop with it."""
     resolver = Resolver(settings, snapshot)
-    serving = Serving(resolver, pool, telemetry, settings.server_idle_timeout_s)
     uploaded, queue = FileStore(settings.files), JobStore(snapshot.names.database)
     retriever = Retriever(settings, on_restart=telemetry.restarts.labels("encoder").inc)
+    gatherer = Gatherer(registry, retriever, None, None, telemetry)
+    serving = Serving(resolver, gatherer, pool, telemetry, settings.server_idle_timeout_s)
     parts = {
         "settings": settings, "registry": registry, "snapshot": snapshot, "pool": pool, "telemetry": telemetry,
         "resolver": resolver, "serving": serving, "files": uploaded, "advising": Advising(settings, uploaded),

@@ -7,7 +7,8 @@ from typing import Any
 from litestar import Request, post
 from litestar.types import ASGIApp
 
-from gateway.serving.answer import Answer, Serving
+from gateway.serving.answer import Answer
+from gateway.serving.answering import Serving
 
 
 @post("/v1/chat/completions", status_code=200, summary="Answer a conversation")

@@ -224,8 +224,6 @@ class Pool:
             raise Unservable(
                 f"'{model.name}' has a {model.adapter.kind} adapter; engines serve {', '.join(SERVED)}", param="model"
             )
-        if model.retrieval is not None:
-            raise Unservable(f"'{model.name}' needs documents to be searched, which is not served yet", param="model")
 
     async def _load_list(self, model: AdaptedModel) -> Cargo | None:
         if model.adapter is None:

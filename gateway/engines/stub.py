@@ -13,6 +13,8 @@ from pathlib import Path
 from gateway.engines.contract import EngineCommand, Slots
 from gateway.settings import RANK_STEPS, BaseSetting, Settings
 
+SAYS = "This is the Graft stub speaking as {model}: no language model read your question, and these words mean nothing."
+
 
 def command(settings: Settings, base: BaseSetting, socket: Path, slots: Slots | None) -> EngineCommand:
     slots = slots or Slots(1, RANK_STEPS[0], 1)
@@ -46,6 +48,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--token-ms", type=float, default=0.0, help="before every further word")
     parser.add_argument("--load-ms", type=float, default=0.0, help="that a load stalls every answer")
     parser.add_argument("--deaf-to", default="", help="adapters that load and are not applied: names that begin so")
+    parser.add_argument("--says", default=SAYS, help="every answer; {model} is the name it is asked under")
     return parser.parse_args(argv)
 
 

@@ -19,7 +19,6 @@ from gateway.engines.stub_adapters import Adapters, LoadRefused
 from gateway.engines.stub_probe import next_token
 
 FINGERPRINT = "graft-stub"
-SAYS = "This is the Graft stub speaking as {model}: no language model read your question, and these words mean nothing."
 
 
 class Refused(Exception):
@@ -41,6 +40,7 @@ class Stub:
         )
         self.counts = {"asked": 0, "running": 0, "finished": 0, "aborted": 0, "probed": 0}
         self.last_body = ""
+        self.length = len(flags.says.split())
 
     def check(self, body: dict[str, Any], prompt: str) -> tuple[int, int]:
         """(prompt tokens, tokens to answer), or Refused in vLLM's words."""
@@ -64,11 +64,11 @@ class Stub:
                 f"input prompt. (parameter=input_tokens, value={tokens})"
             )
             raise Refused(400, "BadRequestError", message, "input_tokens")
-        return tokens, min(asked or len(SAYS.split()), longest - tokens)
+        return tokens, min(asked or self.length, longest - tokens)
 
     async def words(self, name: str, count: int) -> AsyncIterator[str]:
         """At most `count` words, at the speed of the flags; the text is said again and again under `ignore_eos`."""
-        text = SAYS.format(model=name).split()
+        text = self.flags.says.replace("{model}", name).split()
         async with self.adapters.slot(name):
             await asyncio.sleep(self.flags.first_token_ms / 1000)
             for number, word in enumerate(itertools.islice(itertools.cycle(text), count)):
@@ -134,8 +134,8 @@ async def _answer(request: web.Request, body: dict[str, Any], prompt: str, *, is
     stub.counts["running"] += 1
     try:
         name = str(body.get("model", stub.flags.served_model_name))
-        words = stub.words(name, count if body.get("ignore_eos") else min(count, len(SAYS.split())))
-        reason = "stop" if count >= len(SAYS.split()) and not body.get("ignore_eos") else "length"
+        words = stub.words(name, count if body.get("ignore_eos") else min(count, stub.length))
+        reason = "stop" if count >= stub.length and not body.get("ignore_eos") else "length"
         shape = _Shape(name, prompt_tokens, reason, is_chat=is_chat)
         response = await (_stream(request, body, words, shape) if body.get("stream") else _whole(words, shape))
     except (asyncio.CancelledError, ConnectionError):

@@ -1,10 +1,11 @@
 """A caller's question into the engine's: the model's prompt, its sampling defaults, and nothing the engine must not see.
 
-Fields that Graft does not read pass byte for byte. Knows no engine's address and no answer.
+Fields that Graft does not read pass byte for byte. Knows no engine's address, no answer, and not how anything was gathered.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,12 +13,16 @@ import msgspec
 
 from adapters import prompts
 from adapters.adapted_model import AdaptedModel
+from adapters.conversation import WireMessage
 from adapters.errors import InvalidInput
 from adapters.soft_slot import Slot
+from gateway.serving.gathered import Gathered
+from gateway.wire.context import PromptReference, Wish, read_reference, read_wish
 from gateway.wire.decoding import decode
 from gateway.wire.openai import Head, Message, Part
 
 Route = Literal["/v1/chat/completions", "/v1/completions"]
+CHAT: Route = "/v1/chat/completions"
 
 REFUSED = frozenset(
     {
@@ -36,6 +41,12 @@ REFUSED = frozenset(
 
 PARTS = ("text", "refusal", "image_url", "input_audio")
 
+OURS = frozenset({"graft", "prompt"})
+"""Fields of a chat that are read here and that no engine sees."""
+
+SHAPING = ("response_format", "structured_outputs")
+"""Fields by which a caller says what an answer looks like; the choices of an adapted model then yield."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -48,9 +59,13 @@ class Ask:
     user: str | None
     """Whom the caller asks for; keeps them on one version while canaries run."""
     fields: dict[str, msgspec.Raw]
+    """All that the engine is to see."""
+    wish: Wish | None = None
+    """What the caller wants searched."""
+    prompt: PromptReference | None = None
 
 
-def read(body: bytes) -> Ask:
+def read(body: bytes, route: Route = CHAT) -> Ask:
     """Raises InvalidInput that names the field."""
     head = decode(body, Head)
     fields = decode(body, dict[str, msgspec.Raw])
@@ -62,36 +77,59 @@ def read(body: bytes) -> Ask:
         raise InvalidInput("'echo' together with 'logprobs' is not accepted here", param="echo", code="unsupported_parameter")
     stream = bool(head.stream)
     options = head.stream_options
-    return Ask(head.model, stream, bool(stream and options and options.include_usage), head.user, fields)
+    ask = Ask(head.model, stream, bool(stream and options and options.include_usage), head.user, fields)
+    return ask if fields.keys().isdisjoint(OURS) else _with_ours(ask, route)
 
 
-def compose(ask: Ask, model: AdaptedModel, route: Route, slot: Slot | None = None) -> bytes:
-    """The body to send to the engine. `slot`: that of the model's soft prompt, if it has one.
+def _with_ours(ask: Ask, route: Route) -> Ask:
+    """Takes the fields that are Graft's own out of those that the engine sees."""
+    wish = reference = None
+    if (raw := ask.fields.pop("graft", None)) is not None and (wish := read_wish(raw)) is not None and route != CHAT:
+        raise InvalidInput(f"'graft' is for chats: use {CHAT}", param="graft", code="unsupported_endpoint")
+    if route == CHAT and (raw := ask.fields.pop("prompt", None)) is not None:
+        reference = read_reference(raw)
+    return dataclasses.replace(ask, wish=wish, prompt=reference)
+
+
+def compose(ask: Ask, model: AdaptedModel, route: Route, slot: Slot | None = None, gathered: Gathered | None = None) -> bytes:
+    """The body to send to the engine. `slot`: that of the model's soft prompt, if it has one. `gathered`: what stands in
+    place of the caller's messages, if anything had to be gathered.
 
     Raises InvalidInput that names the field.
     """
     fields: dict[str, Any] = dict(ask.fields)
     fields["model"] = model.asked_as
-    if route == "/v1/chat/completions":
-        fields["messages"] = _messages(ask, model, slot)
+    if route == CHAT:
+        fields["messages"] = _messages(ask, model, slot, gathered)
     elif slot is not None:
         raise InvalidInput(
             f"'{model.name}' carries a soft prompt, which stands in the system message: use /v1/chat/completions",
             param="model",
             code="unsupported_endpoint",
         )
-    elif model.prompt is not None:
+    elif model.prompt is not None or model.retrieval is not None:
         raise InvalidInput(
             f"'{model.name}' carries a prompt of messages, which a plain completion cannot: use /v1/chat/completions",
             param="model",
             code="unsupported_endpoint",
         )
-    for name, value in model.sampling.wire().items():
+    defaults = model.sampling.wire() | (gathered.defaults if gathered is not None else {})
+    for name, value in defaults.items():
         if not _given(ask, name):
             fields[name] = value
+    if model.sampling.choices and not is_shaped(ask) and "response_format" not in defaults:
+        fields["structured_outputs"] = {"choice": list(model.sampling.choices)}
     if ask.stream and not ask.wants_usage:
         fields["stream_options"] = {"include_usage": True}  # to count; `relay` keeps it from a caller who did not ask
     return msgspec.json.encode(fields)
+
+
+def is_shaped(ask: Ask) -> bool:
+    """The caller says what the answer looks like, or names the one tool to be called instead."""
+    if bytes(ask.fields.get("tool_choice", b"null")).startswith(b"{"):
+        return True
+    named = (bytes(raw) for name, raw in ask.fields.items() if name in SHAPING or name.startswith("guided_"))
+    return any(raw != b"null" and msgspec.json.decode(raw) != {"type": "text"} for raw in named)
 
 
 def _given(ask: Ask, name: str) -> bool:
@@ -99,7 +137,21 @@ def _given(ask: Ask, name: str) -> bool:
     return any(bytes(ask.fields.get(name, b"null")) != b"null" for name in names)
 
 
-def _messages(ask: Ask, model: AdaptedModel, slot: Slot | None) -> Any:
+def _messages(ask: Ask, model: AdaptedModel, slot: Slot | None, gathered: Gathered | None) -> Any:
+    if gathered is None and slot is None and model.prompt is None:
+        return _checked(ask)
+    messages, chosen = (gathered.messages, gathered.chosen) if gathered is not None else (messages_of(ask), ())
+    return slot.around(messages, chosen) if slot is not None else prompts.render(model.prompt, messages, chosen)
+
+
+def messages_of(ask: Ask) -> list[WireMessage]:
+    """The caller's messages. Raises InvalidInput that names the field; none are fine where a prompt is named."""
+    if ask.prompt is not None and "messages" not in ask.fields:
+        return []
+    return decode(_checked(ask), list[dict[str, Any]], within="messages")
+
+
+def _checked(ask: Ask) -> msgspec.Raw:
     raw = ask.fields.get("messages")
     if raw is None:
         raise InvalidInput("the body has no 'messages'", param="messages", code="missing_required_parameter")
@@ -107,11 +159,7 @@ def _messages(ask: Ask, model: AdaptedModel, slot: Slot | None) -> Any:
         if isinstance(message.content, list):
             for number, part in enumerate(message.content):
                 _check_part(part, f"messages[{place}].content[{number}]")
-    if slot is not None:
-        return slot.around(decode(raw, list[dict[str, Any]], within="messages"))
-    if model.prompt is None:
-        return raw
-    return prompts.render(model.prompt, decode(raw, list[dict[str, Any]], within="messages"))
+    return raw
 
 
 def _check_part(part: Part, path: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from adapters.adapted_model import AdaptedModel, AdapterRef, RetrievalSpec
+from adapters.adapted_model import AdaptedModel, AdapterRef
 from adapters.errors import GraftError, NotFound, Unavailable, Unservable
 from gateway import settings as settings_table
 from gateway.engines import holdings
@@ -202,7 +202,6 @@ def test_what_cannot_be_served_says_why_without_asking_an_engine(home: Home) -> 
             Unservable,
             "publish it again",
         ),
-        (dataclasses.replace(PLAIN, name="bot", retrieval=RetrievalSpec("docs")), Unservable, "documents"),
         (
             dataclasses.replace(PLAIN, name="bot", adapter=AdapterRef("lora", "0" * 64, 8)),
             Unservable,
