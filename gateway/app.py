@@ -24,7 +24,7 @@ from adapters.registry import Registry
 from gateway import children
 from gateway import settings as settings_table
 from gateway.advising import Advising
-from gateway.api import advice, chat, engines, files, fine_tuning, health, jobs, models, responses
+from gateway.api import advice, chat, embeddings, engines, files, fine_tuning, health, jobs, models, responses
 from gateway.api.errors import respond
 from gateway.auth import require_key
 from gateway.db.database import open_database
@@ -51,6 +51,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     chat.chat_completions,
     chat.completions,
     responses.create_response,
+    *embeddings.handlers,
     *models.handlers,
     *files.handlers,
     *fine_tuning.handlers,

@@ -11,6 +11,7 @@ from litestar.params import Parameter
 from adapters.errors import InvalidInput, NotFound
 from gateway.db.names import Pointer
 from gateway.db.snapshot import Snapshot
+from gateway.retrieval.retriever import Retriever
 from gateway.serving.resolve import Resolver
 from gateway.settings import Settings
 from gateway.wire.openai import ModelCard, ModelDeleted, ModelList
@@ -20,20 +21,26 @@ PAGE = 1000
 
 @get("/v1/models", summary="List models")
 async def list_models(
-    resolver: Resolver, snapshot: Snapshot, settings: Settings, after: str | None = None,
+    resolver: Resolver, snapshot: Snapshot, settings: Settings, retriever: Retriever, after: str | None = None,
     limit: Annotated[int, Parameter(ge=1, le=10_000)] = PAGE,
 ) -> ModelList:  # fmt: skip
-    """The bases, then the names in order. `after` is the last id of the page before; `has_more` says whether to go on."""
+    """The bases and the encoder, then the names in order. `after` is the last id of the page before; `has_more`: go on."""
     await snapshot.refresh()
-    bases = [] if after is not None and after not in resolver.bases else [_base(name, settings) for name in resolver.bases]
-    found, more = snapshot.page(None if after in resolver.bases else after, limit)
-    cards = [*bases, *(_card(pointer, settings) for pointer in found if pointer.name not in resolver.bases)]
+    first = [*(_base(name, settings) for name in resolver.bases), _encoder(retriever)]
+    own = {card.id for card in first}
+    found, more = snapshot.page(None if after in own else after, limit)
+    named = [_card(pointer, settings) for pointer in found if pointer.name not in own]
+    cards = [*first, *named] if after is None or after in own else named
     return ModelList(cards, has_more=more, first_id=cards[0].id if cards else None, last_id=cards[-1].id if cards else None)
 
 
 @get("/v1/models/{model_id:path}", summary="One model")
-async def get_model(model_id: str, resolver: Resolver, snapshot: Snapshot, settings: Settings) -> ModelCard:
+async def get_model(
+    model_id: str, resolver: Resolver, snapshot: Snapshot, settings: Settings, retriever: Retriever
+) -> ModelCard:  # fmt: skip
     said = model_id.removeprefix("/")
+    if said == retriever.model_name and said not in resolver.bases:
+        return _encoder(retriever)
     model = await resolver.resolve(said)
     pointer = snapshot.pointer(model.name)
     return ModelCard(
@@ -63,6 +70,11 @@ async def delete_model(model_id: str, resolver: Resolver, snapshot: Snapshot) ->
 
 def _base(name: str, settings: Settings) -> ModelCard:
     return ModelCard(id=name, created=0, root=name, parent=None, max_model_len=settings.engine_max_model_len)
+
+
+def _encoder(retriever: Retriever) -> ModelCard:
+    name = retriever.model_name
+    return ModelCard(id=name, created=0, root=name, parent=None, max_model_len=retriever.window)
 
 
 def _card(pointer: Pointer, settings: Settings) -> ModelCard:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -25,6 +25,8 @@ HEALTH_TIMEOUT_S = 5.0
 KEEPALIVE_S = 30.0
 """Below the child's 75 s, so that no request is sent on a connection that it is closing."""
 LOOK_S = 0.25
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,10 @@ class ChildClient:
     async def encode(self, request: EncodeRequest) -> Encoded:
         body, headers = await self.ask("/encode", request)
         return _encoded(body, headers)
+
+    async def read(self, path: str, request: msgspec.Struct, kind: type[T]) -> T:
+        body, _ = await self.ask(path, request)
+        return msgspec.json.decode(body, type=kind)
 
     async def ask(self, path: str, request: msgspec.Struct) -> tuple[bytes, Any]:
         """The answer's body and headers. Raises what the child raised, EngineLost if it went away."""

@@ -5,7 +5,6 @@ The gateway, the encoder child and the ingest worker all ask here. Loads no enco
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +52,3 @@ def chosen(setting: str) -> Chosen:
             param="retrieval.encoder",
         )
     return Chosen(name, folder)
-
-
-def identity(name: str, folder: Path) -> str:
-    """The name with a digest of the weights and how they are used: vectors of another identity cannot be compared."""
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.suffix in (".json", ".safetensors", ".bin")):
-        digest.update(file.relative_to(folder).as_posix().encode())
-        with file.open("rb") as content:
-            digest.update(hashlib.file_digest(content, "sha256").digest())
-    return f"{name}@{digest.hexdigest()[:12]}"

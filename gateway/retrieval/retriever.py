@@ -6,18 +6,20 @@ A request that the child dies of is asked once more. Knows no store, no prompt a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from adapters.errors import EngineLost, Unavailable
+from adapters.prompts import Selection, Shot
 from gateway.engines.process import EngineProcess
 from gateway.engines.sockets import socket_path
 from gateway.engines.vitals import Vitals
 from gateway.retrieval import child
 from gateway.retrieval.client import ChildClient, Encoded
 from gateway.retrieval.encoders import name_of
-from gateway.retrieval.wire import About, EncodeRequest
+from gateway.retrieval.wire import About, ChooseReply, ChooseRequest, EncodeRequest, Found, SearchReply, SearchRequest
 from gateway.settings import Settings
 
 START_WAIT_S = 60.0
@@ -66,6 +68,11 @@ class Retriever:
             self._about = await self._asked(lambda client: client.about())
         return self._about
 
+    @property
+    def window(self) -> int | None:
+        """Most tokens of a text; None until somebody has needed the encoder, or where that is not known."""
+        return (self._about.window or None) if self._about is not None else None
+
     async def width(self) -> int:
         return (await self.about()).width
 
@@ -76,6 +83,23 @@ class Retriever:
         """
         request = EncodeRequest(list(texts), bulk, cut)
         return await self._asked(lambda client: client.encode(request))
+
+    async def search(
+        self, generation: Path, queries: Sequence[str], *, limit: int, lexical_weight: float = 0.5, rerank: bool = False,
+        allowed: Collection[str] | None = None, without: Collection[str] = (),
+    ) -> list[list[Found]]:  # fmt: skip
+        """For each query what was found, best first.
+
+        Raises NotFound for a generation that is gone, Conflict for one that another encoder made, InvalidInput, Unavailable.
+        """
+        files = None if allowed is None else list(allowed)
+        request = SearchRequest(str(generation), list(queries), limit, lexical_weight, rerank, files, list(without))
+        return (await self._asked(lambda client: client.read("/search", request, SearchReply))).results
+
+    async def choose(self, pool: Path, question: str, selection: Selection) -> list[Shot]:
+        """The shots for the question, in the order in which to show them. Raises as `search` does."""
+        request = ChooseRequest(str(pool), question, selection)
+        return (await self._asked(lambda client: client.read("/choose", request, ChooseReply))).shots
 
     async def _asked(self, question: Callable[[ChildClient], Awaitable[T]]) -> T:
         process = await self._child()

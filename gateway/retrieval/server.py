@@ -6,7 +6,7 @@ import argparse
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,9 +14,10 @@ from aiohttp import web
 
 from adapters.errors import GraftError, InvalidInput, NotFound
 from gateway.retrieval.batching import Batching
-from gateway.retrieval.cache import Known, VectorCache
+from gateway.retrieval.cache import VectorCache
+from gateway.retrieval.searching import Encoding, Searching
 from gateway.retrieval.served import Served
-from gateway.retrieval.wire import ENCODER, ROWS, TOKENS, WIDTH, About, EncodeRequest, told
+from gateway.retrieval.wire import ENCODER, ROWS, TOKENS, WIDTH, About, ChooseRequest, EncodeRequest, SearchRequest, told
 
 MOST_BODY_BYTES = 2**28
 
@@ -24,11 +25,8 @@ ABOUT = web.AppKey("about", About)
 FLAGS = web.AppKey("flags", argparse.Namespace)
 
 
-class Encoding(Protocol):
-    async def encode(self, texts: list[str], *, bulk: bool, cut: bool) -> list[Known]: ...
-
-
 ENCODING = web.AppKey("encoding", Encoding)
+SEARCHING = web.AppKey("searching", Searching)
 PASSES: web.AppKey[Any] = web.AppKey("passes")
 """Where the encoder is in this process: it reads token ids too."""
 
@@ -43,8 +41,22 @@ async def encode(request: web.Request) -> web.Response:
     return web.Response(body=body, headers=headers | {ENCODER: about.encoder})
 
 
+async def search(request: web.Request) -> web.Response:
+    asked = _read(await request.read(), SearchRequest)
+    return _json({"results": await request.app[SEARCHING].search(asked)})
+
+
+async def choose(request: web.Request) -> web.Response:
+    asked = _read(await request.read(), ChooseRequest)
+    return _json({"shots": await request.app[SEARCHING].choose(asked)})
+
+
 async def health(request: web.Request) -> web.Response:
-    return web.Response(body=msgspec.json.encode(request.app[ABOUT]), content_type="application/json")
+    return _json(request.app[ABOUT])
+
+
+def _json(content: Any) -> web.Response:
+    return web.Response(body=msgspec.json.encode(content), content_type="application/json")
 
 
 def _decoded(app: web.Application, ids: list[int]) -> str:
@@ -76,32 +88,37 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     if flags.encoder.startswith("http"):
         served = Served(flags.encoder, cache)
         await served.find()
-        app[ENCODING], app[ABOUT] = served, About(flags.name, served.encoder_id, served.width, served.window)
+        _open(app, served, About(flags.name, served.encoder_id, served.width, served.window))
         yield
         await served.close()
         return
-    passes, encoder_id = await asyncio.to_thread(_load, flags.name, Path(flags.encoder))
-    batching = Batching(passes, encoder_id, cache)
-    app[ENCODING], app[PASSES] = batching, passes
-    app[ABOUT] = About(flags.name, encoder_id, passes.width, passes.window)
+    passes, encoder_id = await asyncio.to_thread(_load, Path(flags.encoder))
+    batching, app[PASSES] = Batching(passes, encoder_id, cache), passes
+    _open(app, batching, About(flags.name, encoder_id, passes.width, passes.window))
     work = asyncio.create_task(batching.work(), name="batching")
     yield
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
 
 
-def _load(name: str, folder: Path) -> tuple[Any, str]:
+def _open(app: web.Application, encoding: Encoding, about: About) -> None:
+    app[ENCODING], app[ABOUT], app[SEARCHING] = encoding, about, Searching(encoding, about, app[FLAGS].reranker)
+
+
+def _load(folder: Path) -> tuple[Any, str]:
     from adapters.retrieval.encoder import Encoder, identity
     from adapters.retrieval.passes import Passes
 
-    return Passes(Encoder(folder)), f"{name}@{identity(folder)}"
+    return Passes(Encoder(folder)), identity(folder)
 
 
 def build(flags: argparse.Namespace) -> web.Application:
     app = web.Application(middlewares=[_errors], client_max_size=MOST_BODY_BYTES)
     app[FLAGS] = flags
     app.cleanup_ctx.append(_running)
-    app.add_routes([web.get("/health", health), web.post("/encode", encode)])
+    app.add_routes(
+        [web.get("/health", health), web.post("/encode", encode), web.post("/search", search), web.post("/choose", choose)]
+    )
     return app
 
 

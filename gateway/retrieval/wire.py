@@ -6,6 +6,7 @@ import msgspec
 
 from adapters import errors
 from adapters.errors import GraftError, Unavailable
+from adapters.prompts import Selection, Shot
 
 ROWS, WIDTH, TOKENS, ENCODER = "x-rows", "x-width", "x-tokens", "x-encoder"
 """Headers beside the vectors, which are raw little-endian float32."""
@@ -18,6 +19,50 @@ class EncodeRequest(msgspec.Struct):
     """Many texts that nobody sits and waits for: single ones go before them."""
     cut: bool = True
     """Whether a text beyond the encoder's window is cut to it; else it is refused."""
+
+
+class SearchRequest(msgspec.Struct):
+    generation: str
+    """Its folder."""
+    queries: list[str]
+    limit: int
+    lexical_weight: float = 0.5
+    rerank: bool = False
+    allowed: list[str] | None = None
+    """Ids of the only files whose passages may be found; None for all."""
+    without: list[str] = []
+    """Ids of files whose passages may not be found."""
+
+
+class Found(msgspec.Struct):
+    """A passage as `adapters/retrieval/generation.py` finds it, which the gateway cannot import: it opens indexes."""
+
+    file: str
+    number: int
+    start: int
+    end: int
+    heading: str
+    text: str
+    score: float
+    """0 to 1."""
+    ranks: dict[str, int | None]
+    """Place from 1 by `dense`, `lexical`, `fused`, `reranked`; None where it is not in that ranking."""
+
+
+class SearchReply(msgspec.Struct):
+    results: list[list[Found]]
+    """For each query, best first."""
+
+
+class ChooseRequest(msgspec.Struct):
+    pool: str
+    """Its folder."""
+    question: str
+    selection: Selection
+
+
+class ChooseReply(msgspec.Struct):
+    shots: list[Shot]
 
 
 class About(msgspec.Struct):

@@ -65,7 +65,8 @@ class ModelCard(msgspec.Struct):
     root: str
     """The base that it is made from; a base is its own root."""
     parent: str | None
-    max_model_len: int
+    max_model_len: int | None
+    """Tokens; None for an encoder that has not been asked anything yet."""
     object: Literal["model"] = "model"
     owned_by: str = "graft"
 
