@@ -24,15 +24,17 @@ from adapters.registry import Registry
 from gateway import children
 from gateway import settings as settings_table
 from gateway.advising import Advising
-from gateway.api import advice, chat, embeddings, engines, files, fine_tuning, health, jobs, models, responses
+from gateway.api import advice, chat, embeddings, engines, files, fine_tuning, health, jobs, models, responses, vector_stores
 from gateway.api.errors import respond
 from gateway.auth import require_key
 from gateway.db.database import open_database
+from gateway.db.ingest import IngestRows
 from gateway.db.lending import Lending
 from gateway.db.names import Names
 from gateway.db.retirement import Retirement
 from gateway.db.snapshot import Snapshot
 from gateway.db.standing import standing
+from gateway.db.stores import StoreRows
 from gateway.engines.pool import Pool
 from gateway.files import FileStore
 from gateway.fine_tuning import FineTuning
@@ -45,6 +47,12 @@ from gateway.serving.keeper import Keeper
 from gateway.serving.lender import Lender
 from gateway.serving.resolve import Resolver
 from gateway.settings import Settings
+from gateway.stores.ingest import Ingest
+from gateway.stores.library import Stores
+from gateway.stores.measures import automatic, tokenizer_folder
+from gateway.stores.places import Places
+from gateway.stores.searching import Searching
+from gateway.stores.workers import Workers, command
 from gateway.telemetry import UNKNOWN, Telemetry
 
 ROUTES: tuple[ControllerRouterHandler, ...] = (
@@ -55,6 +63,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     *models.handlers,
     *files.handlers,
     *fine_tuning.handlers,
+    *vector_stores.handlers,
     *jobs.handlers,
     *advice.handlers,
     *engines.handlers,
@@ -78,20 +87,22 @@ def create_app(
     resolver = Resolver(settings, snapshot)
     uploaded, queue = FileStore(settings.files), JobStore(snapshot.names.database)
     retriever = Retriever(settings, on_restart=telemetry.restarts.labels("encoder").inc)
-    gatherer = Gatherer(registry, retriever, None, None, telemetry)
+    lender = Lender(Lending(snapshot.names.database), pool, keeper.gateway)
+    stores, ingest = _stores(settings, snapshot.names, uploaded, retriever)
+    gatherer = Gatherer(registry, retriever, stores, None, telemetry)
     serving = Serving(resolver, gatherer, pool, telemetry, settings.server_idle_timeout_s)
     parts = {
         "settings": settings, "registry": registry, "snapshot": snapshot, "pool": pool, "telemetry": telemetry,
         "resolver": resolver, "serving": serving, "files": uploaded, "advising": Advising(settings, uploaded),
         "fine_tuning": FineTuning(settings, snapshot.names, queue, uploaded), "following": Following(queue),
-        "retriever": retriever,
+        "retriever": retriever, "stores": stores,
     }  # fmt: skip
     return Litestar(
         route_handlers=ROUTES,
         dependencies={name: _always(part) for name, part in parts.items()},
         guards=[require_key(settings)],
         exception_handlers={Exception: respond},
-        lifespan=[_running(pool, keeper, Lender(Lending(snapshot.names.database), pool, keeper.gateway), uploaded, retriever)],
+        lifespan=[_running(pool, keeper, lender, uploaded, retriever, ingest)],
         before_send=[_on_start(telemetry)],
         request_max_body_size=settings.server_max_body_mib * 2**20,
         openapi_config=OpenAPIConfig(
@@ -117,6 +128,20 @@ def from_environment() -> Litestar:
     return create_app(settings, registry=registry, snapshot=snapshot, keeper=keeper, pool=pool, telemetry=telemetry)
 
 
+def _stores(settings: Settings, names: Names, files: FileStore, retriever: Retriever) -> tuple[Stores, Ingest]:
+    rows, places = StoreRows(names.database), Places(settings.stores)
+    workers = Workers(
+        lambda: command(retriever.socket, tokenizer_folder(settings.retrieval_encoder)), log_file=settings.logs / "ingest.log"
+    )
+    ingest = Ingest(IngestRows(names.database), files, places, retriever, workers, exact_up_to=settings.retrieval_exact_up_to)
+    searching = Searching(rows, places, retriever, on_other_encoder=ingest.reencode)
+    stores = Stores(
+        rows, files, places, searching, auto=automatic(settings.retrieval_encoder),
+        has_reranker=bool(settings.retrieval_reranker), on_change=ingest.wake,
+    )  # fmt: skip
+    return stores, ingest
+
+
 def _always(part: T) -> Provide:
     def provide() -> T:
         return part
@@ -125,7 +150,7 @@ def _always(part: T) -> Provide:
 
 
 def _running(
-    pool: Pool, keeper: Keeper, lender: Lender, files: FileStore, retriever: Retriever
+    pool: Pool, keeper: Keeper, lender: Lender, files: FileStore, retriever: Retriever, ingest: Ingest
 ) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
@@ -135,6 +160,7 @@ def _running(
             asyncio.create_task(keeper.run(), name="keeper"),
             asyncio.create_task(lender.run(), name="lender"),
             asyncio.create_task(_sweep(files), name="sweeper"),
+            asyncio.create_task(ingest.run(), name="ingest"),
         ]
         try:
             yield

@@ -22,13 +22,14 @@ async def start(
     argv: Sequence[str],
     *,
     environment: Mapping[str, str] | None = None,
+    stdin: int | IO[Any] = asyncio.subprocess.DEVNULL,
     stdout: int | IO[Any] | None = None,
     stderr: int | IO[Any] | None = None,
 ) -> Process:
     """Starts `argv` in a new session. The kernel kills it when the thread that called this ends, `kill -9` included."""
     return await asyncio.create_subprocess_exec(
         *argv,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         env=None if environment is None else {**os.environ, **environment},

@@ -148,6 +148,11 @@ class Settings:
         return self.storage_home / "files"
 
     @property
+    def stores(self) -> Path:
+        """Of the vector stores."""
+        return self.storage_home / "stores"
+
+    @property
     def logs(self) -> Path:
         return self.storage_runtime / "logs"
 

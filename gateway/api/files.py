@@ -13,6 +13,7 @@ from litestar.response import File
 
 from adapters.errors import InvalidInput
 from gateway.files import FileStore, StoredFile
+from gateway.stores.library import Stores
 from gateway.wire.files import FileDeleted, FileList, FileObject
 
 MOST_LISTED = 10_000
@@ -65,8 +66,8 @@ async def get_content(file_id: str, files: FileStore) -> File:
 
 
 @delete("/v1/files/{file_id:str}", status_code=200, summary="Delete a file")
-async def delete_file(file_id: str, files: FileStore) -> FileDeleted:
-    await asyncio.to_thread(files.remove, file_id)
+async def delete_file(file_id: str, stores: Stores) -> FileDeleted:
+    await stores.delete_uploaded(file_id)
     return FileDeleted(file_id)
 
 

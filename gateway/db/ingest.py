@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import Engine, and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Engine, and_, bindparam, delete, false, insert, or_, select, update
 
 from gateway.db.database import reading, writing
 from gateway.db.models import VectorStoreFileRow, VectorStoreRemovalRow, VectorStoreRow
@@ -20,11 +20,12 @@ class IngestRows:
     def __init__(self, database: Engine, *, clock: Callable[[], float] = time.time) -> None:
         self._database, self._clock = database, clock
 
-    def unsettled(self, encoder: str) -> list[str]:
-        """Stores whose current generation is not what it should be: files wait, or are gone, or another encoder is used."""
+    def unsettled(self, encoder: str | None) -> list[str]:
+        """Stores whose current generation is not what it should be: files wait, or are gone, or it is another encoder's
+        (None: which encoder there is, is not known yet)."""
         waiting = select(VectorStoreFileRow.store_id).where(VectorStoreFileRow.status == "in_progress")
         gone = select(VectorStoreRemovalRow.store_id)
-        other = and_(VectorStoreRow.generation.is_not(None), VectorStoreRow.encoder != encoder)
+        other = false() if encoder is None else and_(VectorStoreRow.generation.is_not(None), VectorStoreRow.encoder != encoder)
         live = select(VectorStoreRow.id).where(VectorStoreRow.is_expired == 0)
         wanted = live.where(or_(VectorStoreRow.id.in_(waiting), VectorStoreRow.id.in_(gone), other))
         with reading(self._database) as connection:
