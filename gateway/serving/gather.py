@@ -17,9 +17,11 @@ import msgspec
 
 from adapters.adapted_model import AdaptedModel, RetrievalSpec
 from adapters.conversation import WireMessage
-from adapters.errors import InvalidInput, NotFound
+from adapters.errors import Conflict, GraftError, InvalidInput, NotFound, Unservable
 from adapters.prompts import Selection, Shot, question_of
 from adapters.registry import Registry
+from adapters.retrieval.shown import Shown, with_passages
+from gateway.engines.client import without_paths
 from gateway.serving.compose import Ask, messages_of
 from gateway.serving.gathered import Gathered, Passage
 from gateway.telemetry import Telemetry
@@ -109,8 +111,6 @@ class Gatherer:
         chosen, passages = await asyncio.gather(self._choose(model, question), self._search(search, model, question))
         is_silent = search is not None and not passages and search.spec.when_nothing == "refuse"
         if passages is not None:
-            from adapters.retrieval.shown import Shown, with_passages
-
             messages = with_passages(messages, [Shown(found.text, found.heading, found.filename) for found in passages])
         return Gathered(messages, question, tuple(chosen), passages, is_silent, defaults)
 
@@ -118,7 +118,11 @@ class Gatherer:
         pool = self._registry.pool_folder(model)
         if pool is None or model.prompt is None or model.prompt.select is None:
             return []
-        return await self._timed("choose", self._retriever.choose(pool, question, model.prompt.select))
+        try:
+            return await self._timed("choose", self._retriever.choose(pool, question, model.prompt.select))
+        except (NotFound, InvalidInput, Conflict) as error:  # nothing of it is the caller's doing
+            what = without_paths(error.message)
+            raise Unservable(f"'{model.name}' cannot choose its examples: {what}", param="model") from error
 
     async def _search(self, search: Search | None, model: AdaptedModel, question: str) -> tuple[Passage, ...] | None:
         if search is None:
@@ -129,8 +133,9 @@ class Gatherer:
         found = await self._timed("search", asyncio.gather(*searching))
         if len(found) == 1:
             return tuple(found[0])  # in the order of the fused ranks, which is not quite that of the scores
-        best = sorted((passage for each in found for passage in each), key=lambda passage: -passage.score)
-        return tuple(best[: search.spec.passages])
+        # a file may lie in several of them
+        known = {(passage.file_id, passage.start, passage.end): passage for each in found for passage in each}
+        return tuple(sorted(known.values(), key=lambda passage: -passage.score)[: search.spec.passages])
 
     async def _in_store(self, store: str, search: Search, model: AdaptedModel, question: str) -> list[Passage]:
         spec = search.spec
@@ -140,13 +145,7 @@ class Gatherer:
                 min_score=spec.min_score, rerank=search.reranks and self._stores.has_reranker,
             )  # fmt: skip
         except (NotFound, InvalidInput) as error:
-            if error.param == "vector_store_id":
-                error.param = search.field
-            elif search.field != "model" and (error.param or "").startswith("filters"):
-                error.param = f"{search.field.rpartition('.')[0]}.{error.param}"
-            if search.field == "model":
-                error.message = f"'{model.name}' answers from a vector store that cannot be searched: {error.message}"
-            raise
+            raise _renamed(error, search, model) from error
         return [_passage(hit) for hit in hits]
 
     async def _timed(self, step: str, work: Awaitable[T]) -> T:
@@ -154,6 +153,18 @@ class Gatherer:
         found = await work
         self._telemetry.retrieval.labels(step).observe(time.monotonic() - began)
         return found
+
+
+def _renamed(error: GraftError, search: Search, model: AdaptedModel) -> GraftError:
+    """What a store says, by the names of the request: a chat has no `vector_store_id`."""
+    kind, param, message = NotFound if isinstance(error, NotFound) else InvalidInput, error.param, without_paths(error.message)
+    if search.field == "model":
+        message, param = f"'{model.name}' answers from a vector store that cannot be searched: {message}", "model"
+    elif param == "vector_store_id":
+        param = search.field
+    elif (param or "").startswith("filters"):
+        param = f"{search.field.rpartition('.')[0]}.{param}"
+    return kind(message, param=param, code=error.code)
 
 
 def _passage(hit: Any) -> Passage:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from adapters.errors import GraftError
+from adapters.retrieval.citations import Cited, cite
 from gateway.api.errors import describe
 from gateway.serving.gathered import Passage
 from gateway.wire.chunks import Chunk, Usage
@@ -153,17 +154,13 @@ class Telling:
     def _annotations(self, text: str) -> list[dict[str, Any]]:
         """Which passage says what the answer says; `start` and `end` are characters of the source document."""
         passages = self._passages or ()
-        if not passages:
-            return []
-        from adapters.retrieval.citations import Cited, cite
-
         shown = [Cited(passage.text, passage.start) for passage in passages]
         return [
             {
                 "type": "file_citation", "index": found.index, "file_id": passages[found.passage_number].file_id,
                 "filename": passages[found.passage_number].filename, "start": found.start, "end": found.end,
             }
-            for found in cite(text, shown)
+            for found in (cite(text, shown) if shown else ())
         ]  # fmt: skip
 
     def _event(self, kind: str, **more: Any) -> bytes:
