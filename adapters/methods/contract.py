@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from adapters.adapted_model import AdapterRef, RetrievalSpec, Sampling
 from adapters.conversation import Example, WireMessage
+from adapters.data.dataset import Splits
 from adapters.data.tokens import Encoded
 from adapters.evaluation.probe import Probe
 from adapters.evaluation.recording import record
@@ -100,6 +101,13 @@ class Fitter(Protocol):
         """The rows as a gateway that serves `fitted` will put them to the base."""
 
 
+class Contexts(Fitter, Protocol):
+    """A fitter whose choice the weights are then trained with: rows are learned as they will be asked."""
+
+    def taught(self, fitted: Fitted, parts: Splits, choosing: Choosing) -> Splits:
+        """The rows as they are to be learned, watched and scored. The same for the same rows, choice and recipe."""
+
+
 @dataclass(frozen=True, slots=True)
 class Watched:
     """The validation rows, as examples and as tokens."""
@@ -164,6 +172,10 @@ class Method:
     weights: Weights | None = None
     fitter: Fitter | None = None
     """Chooses the prompt that serves, where its recipe leaves that open."""
+    contexts: Contexts | None = None
+    """Chooses what stands before questions, before weights are trained to read it."""
+    retrieves: bool = False
+    """Needs documents to search, and a store that the adapted model will search."""
     objectives: tuple[str, ...] = ("sft",)
     """The first is what it minimises unless told otherwise."""
     bits: int = 16
