@@ -209,7 +209,7 @@ def _check_documents(request: RunRequest) -> None:
         # on four of five sets, such as Hugging Face calls (61.1 to 42.6) and TensorFlow's (86.6 to 60.3): table 1 of RAFT
         raise InvalidInput(
             f"{name} trains without passages in its prompts, and such a model mostly answers worse when it is then shown some "
-            "(43 % right in place of 61 on one of RAFT's sets, arXiv 2403.10131); take rag+lora, which trains with them, or rag",
+            "(43 % right in place of 61 on a set of RAFT's, arXiv 2403.10131); take rag+lora, which trains with them, or rag",
             param="store" if request.store else "docs",
         )
     if given and not adapts.retrieves:
