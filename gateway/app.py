@@ -20,11 +20,25 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import BeforeMessageSendHookHandler, ControllerRouterHandler, Message, Scope
 
+from adapters.prompting.library import PromptLibrary
 from adapters.registry import Registry
 from gateway import children
 from gateway import settings as settings_table
 from gateway.advising import Advising
-from gateway.api import advice, chat, embeddings, engines, files, fine_tuning, health, jobs, models, responses, vector_stores
+from gateway.api import (
+    advice,
+    chat,
+    embeddings,
+    engines,
+    files,
+    fine_tuning,
+    health,
+    jobs,
+    models,
+    prompts,
+    responses,
+    vector_stores,
+)
 from gateway.api.errors import respond
 from gateway.auth import require_key
 from gateway.db.database import open_database
@@ -40,6 +54,7 @@ from gateway.files import FileStore
 from gateway.fine_tuning import FineTuning
 from gateway.jobs.following import Following
 from gateway.jobs.store import JobStore
+from gateway.prompting import Prompting
 from gateway.retrieval.retriever import Retriever
 from gateway.serving.answering import MODEL_IN_SCOPE, Serving
 from gateway.serving.gather import Gatherer
@@ -64,6 +79,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     *files.handlers,
     *fine_tuning.handlers,
     *vector_stores.handlers,
+    *prompts.handlers,
     *jobs.handlers,
     *advice.handlers,
     *engines.handlers,
@@ -89,13 +105,14 @@ def create_app(
     retriever = Retriever(settings, on_restart=telemetry.restarts.labels("encoder").inc)
     lender = Lender(Lending(snapshot.names.database), pool, keeper.gateway)
     stores, ingest = _stores(settings, snapshot.names, uploaded, retriever)
-    gatherer = Gatherer(registry, retriever, stores, None, telemetry)
+    prompting = Prompting(PromptLibrary(settings.prompts), uploaded, retriever)
+    gatherer = Gatherer(registry, retriever, stores, prompting, telemetry)
     serving = Serving(resolver, gatherer, pool, telemetry, settings.server_idle_timeout_s)
     parts = {
         "settings": settings, "registry": registry, "snapshot": snapshot, "pool": pool, "telemetry": telemetry,
         "resolver": resolver, "serving": serving, "files": uploaded, "advising": Advising(settings, uploaded),
         "fine_tuning": FineTuning(settings, snapshot.names, queue, uploaded), "following": Following(queue),
-        "retriever": retriever, "stores": stores,
+        "retriever": retriever, "stores": stores, "prompting": prompting,
     }  # fmt: skip
     return Litestar(
         route_handlers=ROUTES,

@@ -153,6 +153,10 @@ class Settings:
         return self.storage_home / "stores"
 
     @property
+    def prompts(self) -> Path:
+        return self.storage_home / "prompts"
+
+    @property
     def logs(self) -> Path:
         return self.storage_runtime / "logs"
 
