@@ -18,6 +18,7 @@ app = App(
 )
 models = App(name="models", help="Adapted models: list, look at, move names between versions, remove.")
 jobs = App(name="jobs", help="Work in the queue: list, look at, follow, cancel.")
+stores = App(name="stores", help="Documents that can be searched: make, fill, look at, search, remove.")
 
 VERBS = {
     "serve": ("gateway.cli.serve:serve", "Serve base models and everything published, behind the OpenAI API."),
@@ -46,11 +47,20 @@ JOB_VERBS = {
     "resume": ("gateway.cli.jobs:resume", "Put a paused job back into the queue."),
     "cancel": ("gateway.cli.jobs:cancel", "End a job that waits, runs or is paused."),
 }
-for group, verbs in ((app, VERBS), (models, MODEL_VERBS), (jobs, JOB_VERBS)):
+STORE_VERBS = {
+    "ls": ("gateway.cli.stores:ls", "Every vector store."),
+    "create": ("gateway.cli.stores:create", "Make a store; --docs puts a folder into it."),
+    "add": ("gateway.cli.stores:add", "Put files and folders into a store."),
+    "show": ("gateway.cli.stores:show", "One store, and which of its files could not be read."),
+    "search": ("gateway.cli.stores:search", "What a store finds for a question, and by which ranking."),
+    "rm": ("gateway.cli.stores:rm", "Remove a store."),
+}
+for group, verbs in ((app, VERBS), (models, MODEL_VERBS), (jobs, JOB_VERBS), (stores, STORE_VERBS)):
     for verb, (place, sentence) in verbs.items():
         group.command(place, name=verb, help=sentence)
 app.command(models)
 app.command(jobs)
+app.command(stores)
 
 
 def main() -> None:

@@ -184,7 +184,7 @@ def rm(name: str, *, yes: Annotated[bool, Parameter(name=["--yes", "-y"], negati
     """
     desk = Desk()
     bare, _, pin = name.partition("@")
-    if not yes and not _confirmed(f"remove {name} for good?"):
+    if not yes and not confirmed(f"remove {name} for good?"):
         return
     if pin:
         desk.names.forget_version(bare, _number(name, pin))
@@ -212,7 +212,7 @@ def _number(said: str, pin: str) -> int:
     return int(pin)
 
 
-def _confirmed(question: str) -> bool:
+def confirmed(question: str) -> bool:
     try:
         return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
