@@ -24,7 +24,9 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m advisor", description="Which method suits this data? An answer with its evidence."
     )
     made.add_argument("file", nargs="?", type=Path, help="JSONL (messages, or prompt and completion) or CSV")
-    made.add_argument("--docs", type=Path, help="a folder of documents (.md, .txt, .jsonl) that the answers may stand in")
+    made.add_argument(
+        "--docs", type=Path, help="a folder of documents (.md, .txt, .html, .pdf, .jsonl …) that the answers may stand in"
+    )
     made.add_argument("--base", help=f"the base it is for: {', '.join(embedded.EMBEDDED)}, a folder, or a hub id")
     made.add_argument("--base-name", help="what the base is called where it is served (default: as given)")
     made.add_argument(

@@ -85,14 +85,14 @@ def from_dataset(
     """
     from adapters.data.dataset import open_dataset
     from adapters.embedded import encoder_folder
+    from adapters.retrieval.chunks import counter
     from adapters.retrieval.encoder import Encoder
-    from adapters.retrieval.passages import read_folder
     from advisor import knowledge, profile
     from advisor.shift import sample
     from advisor.shift.table import DETECTORS
 
     examples = open_dataset(path, shown_as=shown_as).examples
-    passages = None if docs is None else read_folder(docs)
+    passages = None if docs is None else knowledge.read_folder(docs, counter(encoder_folder()))
     facts = None if base_folder is None else bases.facts(base_folder)
     found = profile.profile(examples)
     encoder = Encoder(encoder_folder())

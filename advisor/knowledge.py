@@ -8,15 +8,23 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from adapters.conversation import Example
+from adapters.errors import InvalidInput
+from adapters.retrieval.chunks import Chunking, Count, Passage, cut, headed
+from adapters.retrieval.documents import read_document
 from adapters.retrieval.encoder import Encoder
 from adapters.retrieval.index import Index
-from adapters.retrieval.passages import Passage
+from adapters.retrieval.parsing.table import PARSERS
+from adapters.retrieval.words import EMPTY_WORDS
 from advisor.evidence import Evidence, share
 from advisor.profile import CHARACTERS_PER_TOKEN
 from advisor.shift.sample import without_frame
 
+CHUNKING = Chunking(max_tokens=270)
+"""About 200 words: a passage fits an encoder's window of 256 to 512 with little cut, and three fit any prompt."""
 NEAREST = 3
 MOST_ROWS = 200
 MOST_PASSAGES = 4000
@@ -27,21 +35,33 @@ FOUND_SHARE = 0.7
 """A longer answer counts as found when this share of its content words stands in the passages."""
 
 WORD = re.compile(r"\w+(?:[.\-']\w+)*")
-EMPTY_WORDS = frozenset({
-    "a", "about", "all", "also", "an", "and", "any", "are", "as", "at", "be", "been", "but", "by", "can", "could",
-    "did", "do", "does", "for", "from", "had", "has", "have", "he", "her", "his", "how", "i", "if", "in", "into", "is",
-    "it", "its", "just", "may", "more", "most", "no", "not", "of", "on", "one", "only", "or", "other", "our", "out",
-    "over", "she", "should", "so", "some", "such", "than", "that", "the", "their", "them", "then", "there", "these",
-    "they", "this", "those", "to", "too", "up", "use", "used", "was", "we", "were", "what", "when", "where", "which",
-    "who", "will", "with", "would", "you", "your",
-})  # fmt: skip
+
+
+def read_folder(folder: Path, count: Count) -> list[Passage]:
+    """Passages of all documents under the folder, by file name, hidden files left out. What has no heading of its own stands
+    under its file's name.
+
+    Raises InvalidInput for no folder, no document in it, or one that cannot be read, with the reason.
+    """
+    if not folder.is_dir():
+        raise InvalidInput(f"'{folder}' is not a folder of documents", param="docs")
+    passages: list[Passage] = []
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in PARSERS and path.suffix and path.is_file()):
+        source = path.relative_to(folder)
+        if not any(part.startswith(".") for part in source.parts):
+            name = path.stem.replace("_", " ").replace("-", " ")
+            for passage in cut(read_document(path, source.as_posix()), CHUNKING, count):
+                passages.append(replace(passage, heading=passage.heading or name))
+    if not passages:
+        raise InvalidInput(f"'{folder}' holds no document that can be read (.md, .txt, .html, .pdf, .jsonl …)", param="docs")
+    return passages
 
 
 def knowledge(examples: Sequence[Example], passages: Sequence[Passage], encoder: Encoder, *, seed: int) -> list[Evidence]:
     rng = random.Random(seed)  # noqa: S311  # a sample, no secret
     rows = rng.sample(list(examples), min(MOST_ROWS, len(examples)))
     kept = rng.sample(list(passages), MOST_PASSAGES) if len(passages) > MOST_PASSAGES else list(passages)
-    index = Index(encoder.encode([f"{passage.title}. {passage.text}" for passage in kept]))
+    index = Index(encoder.encode([headed(passage.heading, passage.text) for passage in kept]))
     asked = without_frame([example.question for example in rows])
     _, nearest = index.search(encoder.encode(asked), NEAREST)
     hits = sum(_holds(kept, map(int, ids), row.answer) for ids, row in zip(nearest, rows, strict=True))
@@ -62,7 +82,7 @@ def knowledge(examples: Sequence[Example], passages: Sequence[Passage], encoder:
 
 
 def _holds(passages: Sequence[Passage], ids: Sequence[int] | map[int], answer: str) -> bool:
-    text = " ".join(f"{passages[number].title} {passages[number].text}" for number in ids if number >= 0)
+    text = " ".join(f"{passages[number].heading} {passages[number].text}" for number in ids if number >= 0)
     return holds(text, answer)
 
 

@@ -12,7 +12,7 @@ import pytest
 from adapters.conversation import Example, Message
 from adapters.embedded import encoder_folder
 from adapters.retrieval.encoder import Encoder
-from adapters.retrieval.passages import Passage
+from adapters.retrieval.chunks import Passage
 from advisor.advice import from_dataset
 from advisor.evidence import by_name, number
 from advisor.knowledge import holds, knowledge
@@ -78,7 +78,7 @@ def test_an_instruction_all_rows_share_is_not_their_domain() -> None:
 
 def test_answers_are_found_in_the_documents_that_hold_them(encoder: Encoder) -> None:
     rows = asked(*((question, answer) for question, (answer, _) in FACTS.items()))
-    passages = [Passage(str(n), "", text, "x.md") for n, (_, text) in enumerate(FACTS.values())]
+    passages = [Passage(n, 0, len(text), "", text) for n, (_, text) in enumerate(FACTS.values())]
     found = by_name(knowledge(rows, passages, encoder, seed=0))
     assert (number(found, "answers_in_documents") or 0) > 0.9
     assert (number(found, "answers_by_chance") or 0) < 0.6

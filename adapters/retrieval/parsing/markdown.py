@@ -33,13 +33,12 @@ def sections(text: str, headings: list[tuple[int, int, int, str]]) -> tuple[Sect
     path: list[tuple[int, str]] = []
     start, body = 0, 0
     for at, after, level, title in [*headings, (len(text), len(text), 0, "")]:
-        if text[body:at].strip():
+        ends = at == len(text)
+        if text[start if ends else body : at].strip():
             found.append(Section(" > ".join(title for _, title in path if title), start, at))
             start = at
         path = [*(step for step in path if step[0] < level), (level, title)]
         body = after
-    if text[start:].strip():  # it ends with headings over nothing
-        found.append(Section(" > ".join(title for _, title in path[:-1] if title) or headings[-1][3], start, len(text)))
     return tuple(found)
 
 

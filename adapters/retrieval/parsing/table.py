@@ -5,7 +5,7 @@ Knows no format itself. To add one: write `parse(raw, filename)` in a file besid
 
 from __future__ import annotations
 
-from adapters.retrieval.parsing import markdown, plain
+from adapters.retrieval.parsing import html, markdown, office, pdf, plain, rows
 from adapters.retrieval.parsing.contract import Parser
 
 CODE = (
@@ -22,5 +22,17 @@ PARSERS: dict[str, Parser] = {
     ".rst": plain.parse,
     ".md": markdown.parse,
     ".markdown": markdown.parse,
+    ".html": html.parse,
+    ".htm": html.parse,
+    ".xhtml": html.parse,
+    ".csv": rows.parse_table,
+    ".tsv": rows.parse_table,
+    ".json": rows.parse_json,
+    ".jsonl": rows.parse_lines,
+    ".ndjson": rows.parse_lines,
+    ".pdf": pdf.parse,
+    ".docx": office.parse,
+    ".pptx": office.parse,
+    ".xlsx": office.parse,
     **dict.fromkeys(CODE.split(), plain.parse),
 }
