@@ -9,12 +9,12 @@ import shutil
 
 from adapters.bases import BaseFacts
 from adapters.tuning import memory
-from adapters.tuning.recipe import Recipe, defaults
+from adapters.tuning.recipe import defaults
 from advisor.candidates import METHODS, SUPERVISED, TRAINED
 from advisor.evidence import STATED, Evidence, Found, number
 
 TYPICAL_ROW_TOKENS = 512.0
-MANY_SHOTS = 64
+FEW_SHOTS, MANY_SHOTS = 4, 64
 RAG_TOKENS = 800
 """Three passages of 200 words at 4 tokens for 3 words."""
 
@@ -66,7 +66,7 @@ def training_tokens(found: Found) -> float | None:
 
 
 def _shots(method: str, found: Found) -> int:
-    wanted = Recipe(method).shots if method == "few_shot" else MANY_SHOTS
+    wanted = FEW_SHOTS if method == "few_shot" else MANY_SHOTS
     rows = number(found, "n_examples")
     return wanted if rows is None else min(wanted, int(rows))
 

@@ -39,8 +39,6 @@ def plan(ranked: Sequence[Ranked], found: Found, facts: BaseFacts | None, *, fil
         knobs = {
             knob: getattr(recipe, knob) for knob in ("epochs", "learning_rate", "batch_size", "rank", "alpha", "max_length")
         }
-    elif recipe is not None and method == "few_shot":
-        knobs = {"shots": recipe.shots}
     return {
         "method": method,
         "commands": [shlex.join(command)],

@@ -67,6 +67,15 @@ def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
     return groups
 
 
+def common_start(rows: Sequence[Sequence[int]]) -> int:
+    """How many tokens all rows begin with; nothing is common to one alone."""
+    if len(rows) < 2:
+        return 0
+    first, last = min(rows), max(rows)  # what these two share, in dictionary order, all between them share
+    differs = (at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
+    return next(differs, min(len(first), len(last)))
+
+
 def rows_at_once(longest: int, most: int) -> int:
     """How many rows of this many tokens go together when nothing is learned."""
     return max(1, min(most, TOKENS_AT_ONCE // max(1, longest)))

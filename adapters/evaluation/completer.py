@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from adapters.conversation import WireMessage
-from adapters.data.batches import by_length
+from adapters.data.batches import by_length, common_start
 from adapters.data.tokens import prompt_ids, stop_ids
 from adapters.evaluation.choices import Choices
 
@@ -78,13 +78,10 @@ class LocalCompleter:
     def _shared(self, prompts: list[list[int]]) -> int:
         """How many tokens at the start of all prompts are read once for all of them. None where a model looks back no
         further than a window, which the gap of padding would stand in."""
-        config = self.model.config.get_text_config()  # type: ignore[union-attr, operator]
-        if len(prompts) == 1 or getattr(config, "sliding_window", None) is not None:
-            return 0
-        first, last = min(prompts), max(prompts)  # what these two share, in dictionary order, all between them share
-        differs = (at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
-        shared = next(differs, min(len(first), len(last)))
-        shared = min(shared, min(map(len, prompts)) - 1)  # something must be left to answer to
+        config: Any = getattr(self.model, "config", None)
+        if config is None or getattr(config.get_text_config(), "sliding_window", None) is not None:
+            return 0  # what has no config reads other tokens than it is given
+        shared = min(common_start(prompts), min(map(len, prompts)) - 1)  # something must be left to answer to
         return shared if shared >= FEWEST_SHARED_TOKENS else 0
 
     def _read_once(self, ids: torch.Tensor, rows: int) -> Any:

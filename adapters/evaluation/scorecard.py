@@ -80,7 +80,11 @@ def score(
     completer: Completer, losses: Sequence[RowLoss], examples: Sequence[Example], template: PromptTemplate | None
 ) -> list[Item]:
     """Asks for every example's last answer; `losses` are those of the same examples, in the same order."""
-    answers = completer([render(template, wire(example.prompt)) for example in examples])
+    return score_asked(completer([render(template, wire(example.prompt)) for example in examples]), losses, examples)
+
+
+def score_asked(answers: Sequence[str], losses: Sequence[RowLoss], examples: Sequence[Example]) -> list[Item]:
+    """Of rows that were answered already."""
     return [
         Item(example.line, example.answer, answer, {name: rate(answer, example.answer) for name, rate in METRICS.items()}, loss)
         for example, answer, loss in zip(examples, answers, losses, strict=True)
@@ -112,7 +116,7 @@ def compare(base: Sequence[Item], adapted: Sequence[Item], *, held_out: int, see
     base_losses, adapted_losses = [item.loss for item in base], [item.loss for item in adapted]
     return Comparison(
         metric=metric, n=len(base), held_out=held_out,
-        base=_mean(before, seed), adapted=_mean(after, seed), difference=difference,
+        base=mean_of(before, seed), adapted=mean_of(after, seed), difference=difference,
         base_nats=nats_per_token(base_losses), adapted_nats=nats_per_token(adapted_losses), nats_difference=nats,
         base_bits_per_byte=bits_per_byte(base_losses), adapted_bits_per_byte=bits_per_byte(adapted_losses),
         better=better, reason=reason,
@@ -128,7 +132,8 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def _mean(values: Sequence[float], seed: int) -> Mean:
+def mean_of(values: Sequence[float], seed: int) -> Mean:
+    """With Wilson's interval where every value is 0 or 1, else with a bootstrap's."""
     if set(values) <= {0.0, 1.0}:
         return Mean(sum(values) / len(values), wilson(sum(values), len(values)))
     return paired(values, [1] * len(values), seed)

@@ -6,13 +6,15 @@ from adapters.errors import InvalidInput
 from adapters.methods.continued import ContinuedPretraining
 from adapters.methods.contract import Method
 from adapters.methods.full import Full
-from adapters.methods.in_context import as_given, with_shots
+from adapters.methods.in_context import as_given, with_chosen, with_shots
 from adapters.methods.lora import Lora
 from adapters.methods.prompt_tuning import PromptTuning
+from adapters.methods.shots import FewShot, ManyShot
 
 METHODS: dict[str, Method] = {
     "zero_shot": Method(prompt=as_given),
-    "few_shot": Method(prompt=with_shots),
+    "few_shot": Method(prompt=with_shots, fitter=FewShot()),
+    "many_shot": Method(prompt=with_chosen, fitter=ManyShot()),
     "head": Method(prompt=as_given, objectives=("classification",), classifies=True),
     "prompt_tuning": Method(prompt=as_given, weights=PromptTuning()),
     "lora": Method(prompt=as_given, weights=Lora(), objectives=("sft", "dpo")),

@@ -116,8 +116,11 @@ def fit(
     learned_from = [*train.tokens, *train.rejected]
     answer_tokens = min(LONGEST_ANSWER_TOKENS, max(row.supervised for row in train.tokens) + 4)
     bytes_per_weight, kind = _device()
+    longest_row = max(len(row.input_ids) for row in learned_from)
+    if adapts.fitter is not None and adapts.fitter.searches(recipe):
+        longest_row = min(facts.context, max(longest_row, adapts.fitter.longest_prompt(recipe, longest_row)))
     asked = work(
-        recipe, request.base_folder, longest=max(len(row.input_ids) for row in learned_from),
+        recipe, request.base_folder, longest=longest_row,
         supervised=max(row.supervised for row in learned_from), answer_tokens=answer_tokens,
         bytes_per_weight=bytes_per_weight, device=kind,
     )  # fmt: skip

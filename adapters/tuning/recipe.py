@@ -22,6 +22,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("mixed", "pure"),
     "backbone": ("encoder", "base"),
     "weights": ("lora", "full"),
+    "when_nothing": ("tell", "refuse"),
+    "selector": ("fitted", "fixed", "random", "balanced", "knn", "mmr", "bm25"),
 }
 """What each word of a recipe may be."""
 
@@ -36,12 +38,14 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_length": (16, 1_000_000),
     "rank": (1, 512),
     "alpha": (1, 4096),
-    "shots": (1, 1000),
+    "shots": (0, 1000),
     "seed": (0, 2**31 - 1),
     "validation_share": (0.01, 0.5),
     "held_out_share": (0.01, 0.5),
     "early_stop_patience": (1, 100),
     "scored_rows": (1, 100_000),
+    "fitting_rows": (1, 100_000),
+    "without_gold_share": (0.0, 1.0),
     "checkpoint_every_s": (0.0, 86_400.0),
     "as_lora": (0, 512),
     "virtual_tokens": (1, 512),
@@ -55,6 +59,11 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 """Lowest and highest value of each number, both allowed."""
 
+FITTED = "fitted"
+MANY_SHOT_TOKENS = 8192
+"""Of a prompt that nobody bounds; every question pays for it, or a prefix cache does."""
+
+IN_CONTEXT = ("few_shot", "many_shot")
 SLOW = ("head", "prompt_tuning")
 """Methods that learn by many short epochs."""
 
@@ -82,7 +91,20 @@ class Recipe:
     alpha: int = 32
     rslora: bool = False
     """Scale by alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski, 2023, arXiv 2312.03732)."""
-    shots: int = 4
+    shots: int = 0
+    """Examples in a prompt; 0 lets validation rows decide."""
+    selector: str = FITTED
+    """Which examples: a word of `selectors.table.SELECTORS`; `fitted` lets validation rows decide, or with a number of
+    shots takes so many, the answers in turn."""
+    fitting_rows: int = 64
+    """Validation rows that candidates are scored on, at most."""
+    wordings: str = ""
+    """Other system texts to try, with a line of three hyphens between them."""
+    when_nothing: str = "tell"
+    """Where no passage is found: `tell` the model so, or `refuse` to answer."""
+    without_gold_share: float = 0.2
+    """Of the rows that a model learns to read passages by: those with distractors alone (RAFT, Zhang et al., 2024, arXiv
+    2403.10131, whose best shares of rows with the right passage lie between 0.4 and 1)."""
     seed: int = 0
     validation_share: float = 0.1
     held_out_share: float = 0.2
@@ -173,13 +195,26 @@ def choices(
         Choice("learning_rate", rate, why_rate),
         *_batch(method, few),
         Choice("warmup_share", 0.05 if few else 0.03, "3 to 10 % of the steps (LoRA Land, 2024, arXiv 2405.00732)"),
-        Choice("max_length", min(facts.context, 1024), "longer rows are rare, and memory grows with the longest"),
+        _longest(method, facts),
+        *_shares(method),
         Choice("early_stop_patience", 10 if method in SLOW else 2, "epochs without a lower validation loss"),
     ]
     if method in ("lora", "qlora", "continued_pretraining"):
         rank, why = _rank(method, variant)
         found += [Choice("rank", rank, why), Choice("alpha", 2 * rank, "twice the rank (Biderman et al., 2024)")]
     return found
+
+
+def _shares(method: str) -> list[Choice]:
+    if method not in IN_CONTEXT:
+        return []
+    return [Choice("validation_share", 0.2, "candidates are told apart on these rows, and a pool of shots can spare them")]
+
+
+def _longest(method: str, facts: BaseFacts) -> Choice:
+    if method == "many_shot":
+        return Choice("max_length", min(facts.context, MANY_SHOT_TOKENS), "all the context that an engine gives it")
+    return Choice("max_length", min(facts.context, 1024), "longer rows are rare, and memory grows with the longest")
 
 
 def _rank(method: str, variant: str | None) -> tuple[int, str]:

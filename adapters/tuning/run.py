@@ -2,6 +2,8 @@
 
     metrics.jsonl    what happened, line by line      baseline.json, adapted.json   every scored answer of both arms
     references.json  what the base says of itself     forgetting.json               how it stands to that afterwards
+    answers.jsonl, candidates.json, pool/             of methods that choose their prompt: what was tried, and from what
+    fitted.json      what they chose
     checkpoint.safetensors, best.safetensors, epoch-<step>.safetensors              weights on the way
     kept/best, kept/step-<n>   adapters with adapter.json (what they are) and probe.json (what an engine must answer)
     seconds.json     per stage                        result.json or failure.json   the end; run.lock while it works
@@ -29,17 +31,22 @@ from adapters.errors import Conflict, GraftError, Interrupted
 from adapters.evaluation.loss import RowLoss
 from adapters.evaluation.scorecard import Item, compare
 from adapters.intake.preflight import check_adapter
+from adapters.methods.contract import Fitted, Method
 from adapters.methods.table import method
 from adapters.registry import Registry, write_whole
 from adapters.tuning import recipe as recipes
+from adapters.tuning.choosing import ChoosingMaking
 from adapters.tuning.heads import HeadMaking
 from adapters.tuning.making import BEST_STEP, Made, Making, made, place
 from adapters.tuning.material import Material, fit, read
 from adapters.tuning.progress import Progress
+from adapters.tuning.recipe import Recipe
 from adapters.tuning.request import RunRequest, read_request
 from adapters.tuning.several import ONE, Processes, check_devices, used
 
 RESULT, FAILURE, SECONDS, LOCK = "result.json", "failure.json", "seconds.json", "run.lock"
+GREEDY = Sampling(temperature=0.0)
+"""Unless the caller says otherwise: that is how the scorecard's answers were made."""
 BASELINE, ADAPTED, FORGOTTEN = "baseline.json", "adapted.json", "forgetting.json"
 
 
@@ -94,7 +101,7 @@ def _work(
         data, parts = read(folder, request)
     with stage("fit"):
         material = fit(folder, request, data, parts, progress, processes)
-    making = (HeadMaking if method(recipe.method).classifies else Making)(material, progress, processes)
+    making = _making(method(recipe.method), recipe)(material, progress, processes)
     with stage("baseline"):
         before = _stored(folder / BASELINE, making.baseline, progress)
     if method(recipe.method).trains:
@@ -103,26 +110,38 @@ def _work(
                 making.reopen()
             else:
                 making.train()
+    fitted = Fitted(material.template, GREEDY, None, None, {})
+    if isinstance(making, ChoosingMaking):
+        with stage("choosing"):
+            fitted = making.choose()
     with stage("scorecard"):
         after = _stored(folder / ADAPTED, making.adapted, progress)
         comparison = compare(before, after, held_out=material.held_out, seed=recipe.seed)
         scorecard = comparison.to_json() | _forgetting(folder, making, progress)
+        if fitted.report:
+            scorecard["fitted"] = fitted.report
     kept = made(folder) if method(recipe.method).trains else []
     with stage("check"):
         for one in kept:
             if one.ref.kind == "lora":
                 check_adapter(one.folder, request.base_folder, request.max_rank)
     with stage("draft"):
-        drafts = _drafts(request, material, kept, scorecard)
+        drafts = _drafts(request, material, fitted, kept, scorecard)
         registry = Registry(request.registry)
         for draft, adapter in drafts:
-            registry.add(draft, adapter.folder if adapter else None, adapter.probe if adapter else None)
+            registry.add(draft, adapter.folder if adapter else None, adapter.probe if adapter else None, fitted.pool)
             if adapter is not None and adapter.step != BEST_STEP:
                 progress.event("checkpoint", step=adapter.step, name=draft.name)
     best, checkpoints = drafts[-1][0], {draft.name: draft.digest[:12] for draft, _ in drafts[:-1]}
     result = Result(best.name, best.digest[:12], comparison.better, scorecard, stage.seconds, checkpoints)
     write_whole(folder / RESULT, json.dumps(dataclasses.asdict(result), indent=1))
     return result
+
+
+def _making(adapts: Method, recipe: Recipe) -> type[Making]:
+    if adapts.classifies:
+        return HeadMaking
+    return ChoosingMaking if adapts.fitter is not None and adapts.fitter.searches(recipe) else Making
 
 
 def _forgetting(folder: Path, making: Making, progress: Progress) -> dict[str, Any]:
@@ -167,7 +186,7 @@ def _stored(file: Path, make: Callable[[], Sequence[Item]], progress: Progress) 
 
 
 def _drafts(
-    request: RunRequest, material: Material, kept: Sequence[Made], scorecard: dict[str, Any]
+    request: RunRequest, material: Material, fitted: Fitted, kept: Sequence[Made], scorecard: dict[str, Any]
 ) -> list[tuple[AdaptedModel, Made | None]]:
     """The adapted model that the run was for, last, and before it those of its kept checkpoints."""
     lineage = Lineage(
@@ -175,20 +194,18 @@ def _drafts(
         run=request.run_id, scorecard=scorecard, base_digest=material.facts.digest,
         code_version=_code_version(), created=datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
-    # greedy unless the caller says otherwise: that is how the scorecard's answers were made
-    sampling = Sampling(temperature=0.0)
+    bare = AdaptedModel(
+        request.name, 0, request.base, None, fitted.template, fitted.retrieval, fitted.sampling, lineage
+    )  # fmt: skip
     if not kept:
-        return [
-            (AdaptedModel(request.name, 0, request.base, None, material.template, sampling=sampling, lineage=lineage), None)
-        ]
+        return [(bare, None)]
     drafts: list[tuple[AdaptedModel, Made | None]] = []
     for adapter in kept:
         is_best = adapter.step == BEST_STEP
         name = request.name if is_best else f"{request.name}:ckpt-step-{adapter.step}"
         # the scorecard is the best's; a checkpoint was not scored
         said = lineage if is_best else dataclasses.replace(lineage, scorecard={}, parent=request.name)
-        model = AdaptedModel(name, 0, request.base, adapter.ref, material.template, sampling=sampling, lineage=said)
-        drafts.append((model, adapter))
+        drafts.append((dataclasses.replace(bare, name=name, adapter=adapter.ref, lineage=said), adapter))
     return drafts
 
 

@@ -79,7 +79,13 @@ class Knobs:
     keep_checkpoints
         Ends of epochs that are kept as models of their own, the last so many.
     shots
-        Examples in the prompt, for few_shot.
+        Examples in the prompt, for few_shot and many_shot; 0 chooses how many on validation rows.
+    selector
+        Which examples: fixed, random, balanced, knn, mmr or bm25; fitted chooses on validation rows.
+    fitting_rows
+        Validation rows that candidates for the prompt are scored on, at most.
+    wordings
+        Other system texts to try, with a line of three hyphens between them.
     """
 
     objective: Literal["sft", "dpo", "lm", "classification"] | None = None
@@ -110,6 +116,9 @@ class Knobs:
     forgetting_budget: float | None = None
     keep_checkpoints: int | None = None
     shots: int | None = None
+    selector: Literal["fitted", "fixed", "random", "balanced", "knn", "mmr", "bm25"] | None = None
+    fitting_rows: int | None = None
+    wordings: str | None = None
 
 
 NOTHING_TURNED = Knobs()

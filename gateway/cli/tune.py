@@ -82,7 +82,8 @@ def tune(
     base
         A base of the settings, by its name. Default: the first.
     method
-        lora, qlora, full, head, prompt_tuning, continued_pretraining, or few_shot (examples in the prompt, nothing trained).
+        lora, qlora, full, head, prompt_tuning, continued_pretraining; or few_shot, many_shot: examples in the prompt, chosen
+        on validation rows, nothing trained.
     recipe
         TOML file of knobs, by the names of their flags with underscores; a flag goes before it.
     publish

@@ -24,6 +24,8 @@ LORA = FAST | {"rank": 4, "alpha": 8}
 RUNS: dict[str, tuple[str, Recipe]] = {
     "zero_shot": ("pairs", Recipe("zero_shot")),
     "few_shot": ("pairs", Recipe("few_shot", shots=3)),
+    "few_shot, chosen": ("pairs", Recipe("few_shot", selector="bm25", fitting_rows=4)),
+    "many_shot": ("pairs", Recipe("many_shot", selector="balanced")),
     "lora": ("pairs", Recipe("lora", **LORA, keep_checkpoints=2)),
     "rslora, attention": ("pairs", Recipe("lora", **LORA, rslora=True, targets="attention")),
     "lora, checkpointing": ("pairs", Recipe("lora", **LORA, gradient_checkpointing=True)),
