@@ -5,6 +5,7 @@ It lies beside every version and goes out with an export. Its front matter is th
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -37,10 +38,12 @@ def card(model: AdaptedModel, *, is_merged: bool = False) -> str:
     if lineage.recipe:
         lines += ["", "```json", json.dumps(lineage.recipe, indent=1), "```"]
     if model.prompt:
-        said = {
+        said: dict[str, Any] = {
             "system": model.prompt.system,
             "shots": [{"user": s.user, "assistant": s.assistant} for s in model.prompt.shots],
         }
+        if model.prompt.select:
+            said["chosen for each question"] = dataclasses.asdict(model.prompt.select)
         lines += ["", "## The prompt it is served with", "", "```json", json.dumps(said, indent=1, ensure_ascii=False), "```"]
     lines += ["", "## How well it did", "", *_scores(lineage.scorecard)]
     lines += ["", "## How it is asked", "", f'Through Graft: `model="{model.name}"` at `/v1/chat/completions`.']

@@ -17,12 +17,14 @@ from adapters import bases
 from adapters.adapted_model import checked_name
 from adapters.data.dataset import open_dataset
 from adapters.errors import GraftError, InvalidInput
+from adapters.methods.table import method
 from adapters.prompts import PromptTemplate
 from adapters.tuning.recipe import Recipe, defaults
 from adapters.tuning.request import RunRequest, create
 from adapters.tuning.several import Processes, used
 from gateway.jobs.job import Job
 from gateway.jobs.store import JobStore
+from gateway.retrieval import encoders
 from gateway.settings import RANK_STEPS, Settings
 
 
@@ -71,9 +73,11 @@ def place(settings: Settings, order: Order, job_id: str) -> RunRequest:
         shown_as=order.data_name or None,
     )  # fmt: skip
     facts = bases.facts(order.base_folder)
+    recipe = recipe_for(order.method, len(data.examples), facts, order.knobs, order.rate_multiplier)
+    recipe = _as_long_as_the_engine_reads(recipe, settings, order.knobs)
     request = RunRequest(
         name=order.name, base=order.base, base_folder=order.base_folder, registry=settings.models,
-        recipe=recipe_for(order.method, len(data.examples), facts, order.knobs, order.rate_multiplier),
+        recipe=recipe, encoder=_encoder(settings, recipe),
         template=order.template, max_rank=settings.engine_max_lora_rank or RANK_STEPS[-1],
         prompt_column=order.prompt_column, completion_column=order.completion_column,
         data_name=order.data_name, validation_name=order.validation_name,
@@ -93,15 +97,42 @@ def payload(settings: Settings, order: Order, job_id: str) -> dict[str, Any]:
     return {"name": order.name, "run": str(settings.runs / job_id), "publish": order.publish}
 
 
-def recipe_for(
-    method: str, rows: int, facts: bases.BaseFacts, wanted: Mapping[str, Any], rate_multiplier: float = 1.0
-) -> Recipe:
+def recipe_for(name: str, rows: int, facts: bases.BaseFacts, wanted: Mapping[str, Any], rate_multiplier: float = 1.0) -> Recipe:
     """The defaults for this case with what was asked for; alpha follows a rank that was given without it."""
-    recipe = defaults(method, rows, facts, wanted.get("objective"), wanted.get("variant"), wanted.get("weights"))
+    recipe = defaults(name, rows, facts, wanted.get("objective"), wanted.get("variant"), wanted.get("weights"))
     turned = {"learning_rate": recipe.learning_rate * rate_multiplier, **wanted}
     if "rank" in wanted and "alpha" not in wanted:
         turned["alpha"] = 2 * wanted["rank"]
     return dataclasses.replace(recipe, **turned)
+
+
+def _as_long_as_the_engine_reads(recipe: Recipe, settings: Settings, wanted: Mapping[str, Any]) -> Recipe:
+    """Prompts that are made longer by what is chosen for them must still be served."""
+    most = settings.engine_max_model_len
+    if method(recipe.method).fitter is None or recipe.max_length <= most:
+        return recipe
+    if "max_length" in wanted:
+        raise InvalidInput(
+            f"max_length {recipe.max_length} is more than the engine reads (engine.max_model_len is {most}); raise that, or "
+            "leave max_length out",
+            param="max_length",
+        )
+    return dataclasses.replace(recipe, max_length=most)
+
+
+def _encoder(settings: Settings, recipe: Recipe) -> Path | None:
+    """Folder of the encoder that will serve what is chosen by vectors; None where nothing is."""
+    fitter = method(recipe.method).fitter
+    if fitter is None or not fitter.searches(recipe):
+        return None
+    found = encoders.chosen(settings.retrieval_encoder)
+    if found.folder is None:
+        raise InvalidInput(
+            f"{recipe.method} encodes questions in its own process, and retrieval.encoder is a server's address; set it to a "
+            "folder of the same encoder while the job is made",
+            param="method",
+        )
+    return found.folder
 
 
 def _read_back(folder: Path, request: RunRequest) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from adapters import embedded
 from adapters.adapted_model import AdapterRef, RetrievalSpec, Sampling
 from adapters.conversation import Example, WireMessage
 from adapters.data.dataset import Splits
@@ -59,6 +60,8 @@ class Choosing:
     """That a prompt may have, so that the answer still finds room behind it."""
     progress: Progress
     """Its folder is the run's; what lies there is still there after a kill."""
+    encoder_folder: Path = field(default_factory=embedded.encoder_folder)
+    """Of the sentence encoder, which vectors that are kept must name (`encoder.identity`)."""
 
 
 @dataclass(frozen=True, slots=True)

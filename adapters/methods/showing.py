@@ -17,11 +17,12 @@ from adapters.methods.in_context import worked
 from adapters.prompting.pool import Pool, Vectors, open_pool, pool_digest, write_pool
 from adapters.prompting.selectors.choosing import choose, find_selector
 from adapters.prompts import PromptTemplate, Selection, Shot, question_of
+from adapters.retrieval import encoder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-POOL, ENCODER = "pool", "minilm"
+POOL = "pool"
 FRAME_SLACK_TOKENS = 2
 """A text beside others may be cut into that many tokens more than alone."""
 
@@ -83,7 +84,12 @@ class Showing:
         """Encoded where the selector needs that."""
         needed = find_selector(selector).needs_vectors
         if self._pool is None or (needed and self._pool.vectors is None):
-            write_pool(self.folder, self.shots, self._choosing.encode if needed else None, encoder=ENCODER if needed else "")
+            if needed:
+                write_pool(
+                    self.folder, self.shots, self._choosing.encode, encoder=encoder.identity(self._choosing.encoder_folder)
+                )
+            else:
+                write_pool(self.folder, self.shots)
             self._pool = open_pool(self.folder)
         return self._pool
 

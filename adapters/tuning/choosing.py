@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapters import prompts
+from adapters import embedded, prompts
 from adapters.adapted_model import RetrievalSpec, Sampling
 from adapters.conversation import WireMessage, wire
 from adapters.data.tokens import encode
-from adapters.embedded import encoder_folder
 from adapters.errors import InvalidInput
 from adapters.evaluation.completer import LocalCompleter
 from adapters.evaluation.loss import measure
@@ -25,6 +24,7 @@ from adapters.methods.table import method
 from adapters.prompts import render
 from adapters.registry import write_whole
 from adapters.tuning.making import Making
+from adapters.tuning.request import read_request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,8 +59,12 @@ class ChoosingMaking(Making):
         answers = self._complete([render(one.template, wire(one.example.prompt)) for one in asked], fitted.sampling.choices)
         return score_asked(answers, losses, scored)
 
+    @property
+    def _encoder_folder(self) -> Path:
+        return read_request(self.folder).encoder or embedded.encoder_folder()
+
     def _fitter(self) -> Fitter:
-        fitter = method(self.recipe.method).fitter
+        fitter = method(self.recipe.method).fitter or method(self.recipe.method).contexts
         if fitter is None:
             raise InvalidInput(f"{self.recipe.method} chooses nothing", param="method")
         return fitter
@@ -71,7 +75,7 @@ class ChoosingMaking(Making):
         longest = min(recipe.max_length, material.facts.context)
         return Choosing(
             ground=material.ground, validation=validation, complete=self._complete, encode=self._encode,
-            prompt_tokens=longest - material.answer_tokens, progress=self.progress,
+            prompt_tokens=longest - material.answer_tokens, progress=self.progress, encoder_folder=self._encoder_folder,
         )  # fmt: skip
 
     def _complete(self, conversations: Sequence[list[WireMessage]], choices: Sequence[str] = ()) -> list[str]:
@@ -85,7 +89,7 @@ class ChoosingMaking(Making):
         if self._encoder is None:
             from adapters.retrieval.encoder import Encoder
 
-            self._encoder = Encoder(encoder_folder())
+            self._encoder = Encoder(self._encoder_folder)
         return self._encoder.encode(texts)
 
 

@@ -56,6 +56,8 @@ class RunRequest:
     """sha256 of the data file's bytes; filled in by `create`."""
     validation_name: str = ""
     """What the validation file was called; empty where none was brought."""
+    encoder: Path | None = None
+    """Folder of the sentence encoder that will serve; None: the embedded one."""
     store: str = ""
     """Id of the vector store that the adapted model will search; it holds the run's documents, or will."""
     documents: int = 0
@@ -162,7 +164,8 @@ def in_folder(folder: Path) -> list[Source]:
 
 def to_json(request: RunRequest) -> dict[str, Any]:
     said = dataclasses.asdict(request)
-    return said | {"base_folder": str(request.base_folder), "registry": str(request.registry)}
+    encoder = str(request.encoder) if request.encoder is not None else None
+    return said | {"base_folder": str(request.base_folder), "registry": str(request.registry), "encoder": encoder}
 
 
 def from_json(raw: dict[str, Any]) -> RunRequest:
@@ -175,6 +178,7 @@ def from_json(raw: dict[str, Any]) -> RunRequest:
                 "registry": Path(raw["registry"]),
                 "recipe": recipes.from_json(raw["recipe"]),
                 "template": prompts.from_json(template) if template else None,
+                "encoder": Path(raw["encoder"]) if raw.get("encoder") else None,
             }
         )
     except (KeyError, TypeError) as error:

@@ -41,11 +41,12 @@ def blocks(values: Sequence[float], width: int = WIDTH) -> str:
 
 
 def how_far(said: Sequence[dict[str, Any]]) -> str:
-    """Of a running job: its share of steps and the time left while it trains, else the stage it is in."""
-    last = next((entry for entry in reversed(said) if entry["event"] in ("step", "stage")), None)
+    """Of a running job: its share of steps, or of rows to ask, and the time left; else the stage it is in."""
+    last = next((entry for entry in reversed(said) if entry["event"] in ("step", "stage", "candidate")), None)
     if last is None:
         return ""
     if last["event"] == "stage":
         return str(last["stage"])
     minutes, seconds = divmod(round(last["seconds_left"]), 60)
-    return f"{100 * last['step'] / last['steps']:.0f}%, {minutes}:{seconds:02d} left"
+    done, of = (last["step"], last["steps"]) if last["event"] == "step" else (last["at"], max(1, last["of"]))
+    return f"{100 * done / of:.0f}%, {minutes}:{seconds:02d} left"

@@ -96,7 +96,10 @@ def _line(said: dict[str, Any]) -> str | None:
         return f"{where}  loss {said['loss']:.3f}  {said['tokens_per_s']:.0f} tokens/s  {said['seconds_left']:.0f} s left"
     if said["event"] == "validation":
         return f"validation loss {said['loss']:.3f} after epoch {said['epoch']}"
-    named = {"stage": "stage", "checkpoint": "name", "job": "message"}.get(said["event"])
+    if said["event"] == "candidate":
+        where = f"{100 * said['at'] / max(1, said['of']):3.0f}%  {said['name']}: {said['mean']:.3f} on {said['n']} rows"
+        return f"{where}  {said['prompt_tokens']:.0f} tokens a question  {said['seconds_left']:.0f} s left"
+    named = {"stage": "stage", "chosen": "name", "checkpoint": "name", "job": "message"}.get(said["event"])
     return None if named is None else f"{said['event']}: {said[named]}"
 
 

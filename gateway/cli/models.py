@@ -85,7 +85,12 @@ def show(name: str, *, json: Json = False) -> None:
     if model.adapter:
         rows.append(("adapter", f"{model.adapter.kind}, rank {model.adapter.rank}, engine name {model.engine_name}"))
     if model.prompt:
-        rows.append(("prompt", f"{len(model.prompt.shots)} shots; system: {model.prompt.system or '–'}"))
+        chosen = f", {model.prompt.select.k} chosen by {model.prompt.select.strategy}" if model.prompt.select else ""
+        rows.append(("prompt", f"{len(model.prompt.shots)} shots{chosen}; system: {model.prompt.system or '–'}"))
+    if pool := desk.registry.pool_folder(model):
+        rows.append(("pool", str(pool)))
+    if model.sampling.choices:
+        rows.append(("answers", f"one of {len(model.sampling.choices)}: {_cell(list(model.sampling.choices[:5]))}…"))
     rows += [(key, _cell(value)) for key, value in described["lineage"].items() if value]
     if described["quarantine"]:
         rows.append(("quarantine", described["quarantine"]))

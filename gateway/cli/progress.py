@@ -14,6 +14,7 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from adapters.errors import GraftError, Interrupted
+from gateway.cli.candidates import print_candidates
 from gateway.cli.desk import Desk
 from gateway.cli.terminal import err, out, print_json, print_table
 from gateway.jobs.job import Job
@@ -70,6 +71,9 @@ def _show(progress: Progress, bar: Any, event: dict[str, Any], *, quiet: bool) -
     elif event["event"] == "step":
         detail = f"loss {event['loss']:.3f} · {event['tokens_per_s']:.0f} tokens/s · {event['seconds_left']:.0f} s left"
         progress.update(bar, total=event["steps"], completed=event["step"], detail=detail)
+    elif event["event"] == "candidate":
+        detail = f"{event['name']}: {event['mean']:.3f} · {event['seconds_left']:.0f} s left"
+        progress.update(bar, total=event["of"], completed=event["at"], detail=detail)
 
 
 def report(job: Job, *, json: bool) -> None:
@@ -109,6 +113,8 @@ def print_scorecard(card: dict[str, Any], name: str) -> None:
     print_table(
         (f"{card['n']} HELD-OUT ROWS", card["metric"].upper().replace("_", " "), "95% INTERVAL", "LOSS (NATS/TOKEN)"), rows
     )
+    if chosen := card.get("fitted"):
+        print_candidates(chosen)
     if lost := card.get("forgetting"):
         low, high = lost["interval"]
         asked = lost["questions"]
