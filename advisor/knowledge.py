@@ -6,7 +6,6 @@ Says nothing of what the base knows by itself. Needs the encoder and the index.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +15,9 @@ from adapters.errors import InvalidInput
 from adapters.retrieval.chunks import Chunking, Count, Passage, cut, headed
 from adapters.retrieval.documents import read_document
 from adapters.retrieval.encoder import Encoder
+from adapters.retrieval.gold import holds
 from adapters.retrieval.index import Index
 from adapters.retrieval.parsing.table import PARSERS
-from adapters.retrieval.words import EMPTY_WORDS
 from advisor.evidence import Evidence, share
 from advisor.profile import CHARACTERS_PER_TOKEN
 from advisor.shift.sample import without_frame
@@ -29,12 +28,6 @@ NEAREST = 3
 MOST_ROWS = 200
 MOST_PASSAGES = 4000
 """Encoding this many takes about a minute on two cores; beyond, a seeded sample stands for the folder."""
-
-SHORT_ANSWER_WORDS = 4
-FOUND_SHARE = 0.7
-"""A longer answer counts as found when this share of its content words stands in the passages."""
-
-WORD = re.compile(r"\w+(?:[.\-']\w+)*")
 
 
 def read_folder(folder: Path, count: Count) -> list[Passage]:
@@ -84,15 +77,3 @@ def knowledge(examples: Sequence[Example], passages: Sequence[Passage], encoder:
 def _holds(passages: Sequence[Passage], ids: Sequence[int] | map[int], answer: str) -> bool:
     text = " ".join(f"{passages[number].heading} {passages[number].text}" for number in ids if number >= 0)
     return holds(text, answer)
-
-
-def holds(text: str, answer: str) -> bool:
-    """Whether a short answer stands in the text word for word, or most content words of a longer one do."""
-    words = [word.lower() for word in WORD.findall(text)]
-    wanted = [word.lower() for word in WORD.findall(answer)]
-    if not wanted:
-        return False
-    if len(wanted) <= SHORT_ANSWER_WORDS:
-        return f" {' '.join(wanted)} " in f" {' '.join(words)} "
-    content = {word for word in wanted if word not in EMPTY_WORDS} or set(wanted)
-    return len(content & set(words)) >= FOUND_SHARE * len(content)

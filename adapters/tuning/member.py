@@ -68,6 +68,7 @@ def main(folder: Path, sharding: str) -> int:
 def _learn(folder: Path, sharding: str, stop: threading.Event) -> None:
     import torch
 
+    from adapters.tuning.contexts import with_contexts
     from adapters.tuning.making import Making
     from adapters.tuning.material import fit, read
     from adapters.tuning.ranks import Ranks
@@ -77,6 +78,7 @@ def _learn(folder: Path, sharding: str, stop: threading.Event) -> None:
     progress = Shared(folder, stop, ranks)
     request = read_request(folder)
     data, parts = read(folder, request)
+    parts = with_contexts(folder, parts)
     processes = Processes(ranks.count, sharding)
     # that all of them fit was found before there were any
     material = fit(folder, request, data, parts, progress, processes, available=math.inf)

@@ -63,7 +63,8 @@ FITTED = "fitted"
 MANY_SHOT_TOKENS = 8192
 """Of a prompt that nobody bounds; every question pays for it, or a prefix cache does."""
 
-IN_CONTEXT = ("few_shot", "many_shot")
+IN_CONTEXT = ("few_shot", "many_shot", "rag")
+SEARCHING = ("rag", "rag+lora")
 SLOW = ("head", "prompt_tuning")
 """Methods that learn by many short epochs."""
 
@@ -199,7 +200,7 @@ def choices(
         *_shares(method),
         Choice("early_stop_patience", 10 if method in SLOW else 2, "epochs without a lower validation loss"),
     ]
-    if method in ("lora", "qlora", "continued_pretraining"):
+    if method in ("lora", "qlora", "rag+lora", "continued_pretraining"):
         rank, why = _rank(method, variant)
         found += [Choice("rank", rank, why), Choice("alpha", 2 * rank, "twice the rank (Biderman et al., 2024)")]
     return found
@@ -208,12 +209,14 @@ def choices(
 def _shares(method: str) -> list[Choice]:
     if method not in IN_CONTEXT:
         return []
-    return [Choice("validation_share", 0.2, "candidates are told apart on these rows, and a pool of shots can spare them")]
+    return [Choice("validation_share", 0.2, "candidates are told apart on these rows, and nothing is trained on the others")]
 
 
 def _longest(method: str, facts: BaseFacts) -> Choice:
     if method == "many_shot":
         return Choice("max_length", min(facts.context, MANY_SHOT_TOKENS), "all the context that an engine gives it")
+    if method in SEARCHING:
+        return Choice("max_length", min(facts.context, 2048), "a question with five passages of the longest size")
     return Choice("max_length", min(facts.context, 1024), "longer rows are rare, and memory grows with the longest")
 
 
@@ -229,7 +232,10 @@ def _batch(method: str, few: bool) -> list[Choice]:
     if method == "head":
         why = "features are small, and the problem is convex"
         return [Choice("batch_size", 256, why), Choice("micro_batch_size", 256, why)]
-    return [Choice("batch_size", 8 if few else 16, "8 to 32 rows; LoRA loses above 32 at any rank (Schulman et al., 2025)")]
+    found = [Choice("batch_size", 8 if few else 16, "8 to 32 rows; LoRA loses above 32 at any rank (Schulman et al., 2025)")]
+    if method == "rag+lora":
+        found.append(Choice("micro_batch_size", 2, "rows with passages are long"))
+    return found
 
 
 def _epochs(method: str, aim: str, n_examples: int) -> tuple[int, str]:

@@ -3,7 +3,7 @@
     metrics.jsonl    what happened, line by line      baseline.json, adapted.json   every scored answer of both arms
     references.json  what the base says of itself     forgetting.json               how it stands to that afterwards
     answers.jsonl, candidates.json, pool/             of methods that choose their prompt: what was tried, and from what
-    fitted.json      what they chose
+    fitted.json      what they chose                  retrieval/, contexts.json      documents as searched, rows as asked
     checkpoint.safetensors, best.safetensors, epoch-<step>.safetensors              weights on the way
     kept/best, kept/step-<n>   adapters with adapter.json (what they are) and probe.json (what an engine must answer)
     seconds.json     per stage                        result.json or failure.json   the end; run.lock while it works
@@ -36,6 +36,7 @@ from adapters.methods.table import method
 from adapters.registry import Registry, write_whole
 from adapters.tuning import recipe as recipes
 from adapters.tuning.choosing import ChoosingMaking
+from adapters.tuning.contexts import taught
 from adapters.tuning.heads import HeadMaking
 from adapters.tuning.making import BEST_STEP, Made, Making, made, place
 from adapters.tuning.material import Material, fit, read
@@ -101,6 +102,12 @@ def _work(
         data, parts = read(folder, request)
     with stage("fit"):
         material = fit(folder, request, data, parts, progress, processes)
+    fitted = Fitted(material.template, GREEDY, None, None, {})
+    if method(recipe.method).contexts is not None:
+        with stage("choosing"):
+            fitted, parts = taught(material, parts, progress)
+        with stage("fit"):
+            material = fit(folder, request, data, parts, progress, processes)
     making = _making(method(recipe.method), recipe)(material, progress, processes)
     with stage("baseline"):
         before = _stored(folder / BASELINE, making.baseline, progress)
@@ -110,7 +117,6 @@ def _work(
                 making.reopen()
             else:
                 making.train()
-    fitted = Fitted(material.template, GREEDY, None, None, {})
     if isinstance(making, ChoosingMaking):
         with stage("choosing"):
             fitted = making.choose()
@@ -194,9 +200,8 @@ def _drafts(
         run=request.run_id, scorecard=scorecard, base_digest=material.facts.digest,
         code_version=_code_version(), created=datetime.now(UTC).isoformat(timespec="seconds"),
     )  # fmt: skip
-    bare = AdaptedModel(
-        request.name, 0, request.base, None, fitted.template, fitted.retrieval, fitted.sampling, lineage
-    )  # fmt: skip
+    retrieval = fitted.retrieval and dataclasses.replace(fitted.retrieval, store=request.store)
+    bare = AdaptedModel(request.name, 0, request.base, None, fitted.template, retrieval, fitted.sampling, lineage)
     if not kept:
         return [(bare, None)]
     drafts: list[tuple[AdaptedModel, Made | None]] = []
