@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from adapters.errors import InvalidInput
 from adapters.retrieval.passes import Tokenized
-from gateway.retrieval.cache import Known, VectorCache, digest_of
+from gateway.retrieval.cache import VectorCache, digest_of
+from gateway.retrieval.contract import Known
+from gateway.retrieval.wire import About
 
 if TYPE_CHECKING:
     from adapters.retrieval.encoder import Vectors
@@ -38,8 +40,6 @@ T = TypeVar("T")
 
 class TwoSteps(Protocol):
     """`adapters.retrieval.passes.Passes`, as far as it is needed here."""
-
-    window: int
 
     def tokenize(self, texts: Sequence[str]) -> list[Tokenized]: ...
     def encode(self, batch: Sequence[Tokenized]) -> Vectors: ...
@@ -103,15 +103,19 @@ class _Lane:
 
 
 class Batching:
-    def __init__(self, encoder: TwoSteps, encoder_id: str, cache: VectorCache) -> None:
-        self._encoder, self._encoder_id, self._cache = encoder, encoder_id, cache
+    """The encoding by an encoder in this process."""
+
+    def __init__(self, encoder: TwoSteps, about: About, cache: VectorCache) -> None:
+        self._encoder, self._about, self._cache = encoder, about, cache
         self._single, self._bulk = _Lane(), _Lane()
         self._came, self._were_read = asyncio.Event(), asyncio.Event()
         self._tokenizing, self._encoding = ThreadPoolExecutor(1, "tokenize"), ThreadPoolExecutor(1, "encode")
 
+    async def about(self) -> About:
+        return self._about
+
     async def encode(self, texts: Sequence[str], *, bulk: bool, cut: bool) -> list[Known]:
-        """One for each text, in order. Raises InvalidInput for a text beyond the encoder's window, unless it may be `cut`."""
-        digests = [digest_of(self._encoder_id, text) for text in texts]
+        digests = [digest_of(self._about.encoder, text) for text in texts]
         known = {digest: found for digest in digests if (found := self._cache.get(digest)) is not None}
         asked = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in known}
         with (self._bulk if bulk else self._single).waiting(asked) as wanted:
@@ -127,9 +131,9 @@ class Batching:
 
     def _refuse_longer(self, counts: list[int]) -> None:
         for index, count in enumerate(counts):
-            if count > self._encoder.window:
+            if count > self._about.window:
                 raise InvalidInput(
-                    f"input[{index}] has {count:,} tokens, and the encoder reads {self._encoder.window:,}; shorten or cut it",
+                    f"input[{index}] has {count:,} tokens, and the encoder reads {self._about.window:,}; shorten or cut it",
                     param=f"input[{index}]", code="context_length_exceeded",
                 )  # fmt: skip
 

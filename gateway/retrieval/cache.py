@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from adapters.retrieval.encoder import Vectors
+from gateway.retrieval.contract import Known
 
 AROUND_BYTES = 400
 """What an entry costs besides its vector: key, object, array head, a place in the table."""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    vector: Vectors
-    """(width,), float32, of length 1."""
-    tokens: int
-    """Of the whole text, also where the encoder's window cut it."""
 
 
 def digest_of(encoder_id: str, text: str) -> bytes:

@@ -9,6 +9,7 @@ import http.client
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,11 +73,8 @@ class ChildClient:
             return None
 
     async def about(self) -> About:
-        try:
-            async with self._session.get("/health") as response:
-                return msgspec.json.decode(await response.read(), type=About)
-        except (aiohttp.ClientError, OSError) as error:
-            raise self._gone() from error
+        body, _ = await self._answered(self._session.get("/about"))
+        return msgspec.json.decode(body, type=About)
 
     async def pulse(self) -> bool:
         """Waits until a text that nobody can have encoded before has been; False if the child answers anything else."""
@@ -96,8 +94,11 @@ class ChildClient:
 
     async def ask(self, path: str, request: msgspec.Struct) -> tuple[bytes, Any]:
         """The answer's body and headers. Raises what the child raised, EngineLost if it went away."""
+        return await self._answered(self._session.post(path, data=msgspec.json.encode(request)))
+
+    async def _answered(self, question: AbstractAsyncContextManager[aiohttp.ClientResponse]) -> tuple[bytes, Any]:
         try:
-            async with self._session.post(path, data=msgspec.json.encode(request)) as response:
+            async with question as response:
                 body = await response.read()
         except (aiohttp.ClientError, OSError) as error:
             raise self._gone() from error

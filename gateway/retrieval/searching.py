@@ -10,16 +10,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from adapters.errors import Conflict, NotFound
-from adapters.prompting.pool import Pool, open_pool
+from adapters.prompting.pool import open_pool
 from adapters.prompting.selectors.choosing import choose, find_selector
 from adapters.prompts import Shot
 from adapters.retrieval.encoder import Reranker
 from adapters.retrieval.generation import META, Found, Generation, Wish
-from gateway.retrieval.cache import Known
-from gateway.retrieval.wire import About, ChooseRequest, SearchRequest
+from gateway.retrieval.contract import Encoding
+from gateway.retrieval.wire import ChooseRequest, SearchRequest
 
 KEPT_OPEN = 32
 """Generations, and pools: mapped from the disk, so each costs little until it is searched."""
@@ -27,14 +27,10 @@ KEPT_OPEN = 32
 T = TypeVar("T")
 
 
-class Encoding(Protocol):
-    async def encode(self, texts: Sequence[str], *, bulk: bool, cut: bool) -> list[Known]: ...
-
-
 class Searching:
-    def __init__(self, encoding: Encoding, about: About, reranker: str = "") -> None:
-        self._encoding, self._about = encoding, about
-        self._generations, self._pools = _Opened(self._open_generation), _Opened(self._open_pool)
+    def __init__(self, encoding: Encoding, reranker: str = "") -> None:
+        self._encoding = encoding
+        self._generations, self._pools = _Opened(open_generation), _Opened(open_pool)
         self._rerank = _Reranking(reranker).scores if reranker else None
 
     async def search(self, asked: SearchRequest) -> list[list[Found]]:
@@ -43,6 +39,7 @@ class Searching:
         Raises NotFound for a generation that is gone, Conflict for one that another encoder made, InvalidInput.
         """
         generation = await asyncio.to_thread(self._generations.get, Path(asked.generation))
+        await self._check(generation.encoder_id, asked.generation)
         known = await self._encoding.encode(asked.queries, bulk=False, cut=True)
         wishes = [
             Wish(
@@ -59,29 +56,27 @@ class Searching:
         pool = await asyncio.to_thread(self._pools.get, Path(asked.pool))
         if not needs_vectors:
             return await asyncio.to_thread(choose, pool, asked.selection, asked.question)
-        self._check(pool.encoder, asked.pool)
+        await self._check(pool.encoder, asked.pool)
         (known,) = await self._encoding.encode([asked.question], bulk=False, cut=True)
         return await asyncio.to_thread(choose, pool, asked.selection, asked.question, known.vector)
 
-    def _open_generation(self, folder: Path) -> Generation:
-        if not (folder / META).is_file():
-            raise NotFound(f"there is no generation in {folder}; it was replaced, or its store is gone")
-        try:
-            generation = Generation.open(folder)
-        except FileNotFoundError:
-            raise NotFound(f"the generation in {folder} went away while it was opened") from None
-        self._check(generation.encoder_id, str(folder))
-        return generation
-
-    def _open_pool(self, folder: Path) -> Pool:
-        return open_pool(folder)
-
-    def _check(self, encoder: str, where: str) -> None:
-        if encoder and encoder != self._about.encoder:
+    async def _check(self, encoder: str, where: str) -> None:
+        about = await self._encoding.about()
+        if encoder and encoder != about.encoder:
             raise Conflict(
-                f"the vectors in {where} were made by the encoder {encoder}, and this one is {self._about.name} "
-                f"({self._about.encoder}); set retrieval.encoder back, or have them made again"
+                f"the vectors in {where} were made by the encoder {encoder}, and this one is {about.name} ({about.encoder}); "
+                "set retrieval.encoder back, or have them made again"
             )
+
+
+def open_generation(folder: Path) -> Generation:
+    """Raises NotFound if it is gone, InvalidInput if it is not whole."""
+    if not (folder / META).is_file():
+        raise NotFound(f"there is no generation in {folder}; it was replaced, or its store is gone")
+    try:
+        return Generation.open(folder)
+    except FileNotFoundError:
+        raise NotFound(f"the generation in {folder} went away while it was opened") from None
 
 
 class _Opened(Generic[T]):

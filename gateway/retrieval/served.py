@@ -13,7 +13,9 @@ import aiohttp
 import numpy as np
 
 from adapters.errors import GraftError, InvalidInput, Unavailable
-from gateway.retrieval.cache import Known, VectorCache, digest_of
+from gateway.retrieval.cache import VectorCache, digest_of
+from gateway.retrieval.contract import Known
+from gateway.retrieval.wire import About
 
 AT_ONCE = 128
 """Texts to a request."""
@@ -24,42 +26,55 @@ IN_FLIGHT = 8
 class Served:
     """Must be made inside the running event loop that uses it."""
 
-    def __init__(self, url: str, cache: VectorCache) -> None:
-        self.url, self._cache = url, cache
-        self.model = ""
-        """As the server calls it; known after `find`."""
-        self.width, self.window = 0, 0
+    def __init__(self, name: str, url: str, cache: VectorCache) -> None:
+        self.name, self.url, self._cache = name, url, cache
+        self._about: About | None = None
+        self._model = ""
+        """As the server calls it; known once it has been found."""
+        self._finding = asyncio.Lock()
         self._session = aiohttp.ClientSession(base_url=url, timeout=aiohttp.ClientTimeout(total=None, sock_connect=5))
         self._room = asyncio.Semaphore(IN_FLIGHT)
 
-    @property
-    def encoder_id(self) -> str:
-        return f"served:{self.model}"
+    async def about(self) -> About:
+        """Asked once: the first of the server's models that makes vectors, and how wide they are."""
+        async with self._finding:
+            if self._about is None:
+                self._about = await self._find()
+        return self._about
 
-    async def find(self) -> None:
-        """Asks which model it is and how wide its vectors are. Raises Unavailable while it does not answer."""
-        cards = (await self._ask("GET", "/v1/models", None))["data"]
-        pooling = [card for card in cards if "embed" in str(card.get("task", ""))] or cards
-        self.model, self.window = str(pooling[0]["id"]), int(pooling[0].get("max_model_len") or 0)
-        self.width = len((await self._vectors(["width"], cut=True))[0].vector)
+    async def _find(self) -> About:
+        refused: list[str] = []
+        for card in (await self._ask("GET", "/v1/models", None))["data"]:
+            self._model = str(card["id"])
+            try:
+                (known,) = await self._vectors(["width"], cut=True)
+            except InvalidInput as error:
+                refused.append(error.message)
+                continue
+            return About(self.name, f"served:{self._model}", len(known.vector), int(card.get("max_model_len") or 0))
+        raise InvalidInput(f"no model at {self.url} makes vectors: {'; '.join(refused[:3])}", param="retrieval.encoder")
 
     async def encode(self, texts: Sequence[str], *, bulk: bool, cut: bool) -> list[Known]:
-        """One for each text, in order. Raises InvalidInput with the server's reason, Unavailable where it is gone."""
         del bulk  # the server knows no such thing
-        digests = [digest_of(self.encoder_id, text) for text in texts]
+        about = await self.about()
+        digests = [digest_of(about.encoder, text) for text in texts]
         known = {digest: found for digest in digests if (found := self._cache.get(digest)) is not None}
         asked = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in known}
         parts = [list(asked.items())[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
-        async with asyncio.TaskGroup() as group:
-            answers = [group.create_task(self._vectors([text for _, text in part], cut=cut)) for part in parts]
-        for part, answer in zip(parts, answers, strict=True):
-            for (digest, _), found in zip(part, answer.result(), strict=True):
+        answers = [asyncio.create_task(self._vectors([text for _, text in part], cut=cut)) for part in parts]
+        try:
+            vectors = await asyncio.gather(*answers)
+        finally:
+            for answer in answers:  # the others' too, once one has failed
+                answer.cancel()
+        for part, encoded in zip(parts, vectors, strict=True):
+            for (digest, _), found in zip(part, encoded, strict=True):
                 known[digest] = found
                 self._cache.put(digest, found)
         return [known[digest] for digest in digests]
 
     async def _vectors(self, texts: list[str], *, cut: bool) -> list[Known]:
-        body: dict[str, Any] = {"model": self.model, "input": texts, "encoding_format": "float"}
+        body: dict[str, Any] = {"model": self._model, "input": texts, "encoding_format": "float"}
         if cut:
             body["truncate_prompt_tokens"] = -1  # vLLM's own: down to the model's window
         async with self._room:
@@ -80,7 +95,7 @@ class Served:
         if response.status != 200:
             said = (reply.get("error") or reply) if isinstance(reply, dict) else {}
             reason = str(said.get("message") or response.reason)[:500]
-            if response.status in (400, 413, 422):
+            if response.status in (400, 404, 413, 422):
                 raise InvalidInput(f"the encoder refuses the input: {reason}", param="input")
             raise Unavailable(f"the encoder at {self.url} answers {response.status}: {reason}")
         if not isinstance(reply, dict):

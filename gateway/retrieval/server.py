@@ -12,16 +12,18 @@ import msgspec
 import numpy as np
 from aiohttp import web
 
-from adapters.errors import GraftError, InvalidInput, NotFound
+from adapters.errors import Conflict, GraftError, InvalidInput, NotFound, Unavailable
 from gateway.retrieval.batching import Batching
 from gateway.retrieval.cache import VectorCache
-from gateway.retrieval.searching import Encoding, Searching
+from gateway.retrieval.contract import Encoding
+from gateway.retrieval.searching import Searching
 from gateway.retrieval.served import Served
 from gateway.retrieval.wire import ENCODER, ROWS, TOKENS, WIDTH, About, ChooseRequest, EncodeRequest, SearchRequest, told
 
 MOST_BODY_BYTES = 2**28
+STATUSES: dict[type[GraftError], int] = {InvalidInput: 400, NotFound: 404, Conflict: 409, Unavailable: 503}
+"""For whoever looks with curl: the error itself is in the body."""
 
-ABOUT = web.AppKey("about", About)
 FLAGS = web.AppKey("flags", argparse.Namespace)
 
 
@@ -35,7 +37,7 @@ async def encode(request: web.Request) -> web.Response:
     asked = _read(await request.read(), EncodeRequest)
     texts = [text if isinstance(text, str) else _decoded(request.app, text) for text in asked.texts]
     found = await request.app[ENCODING].encode(texts, bulk=asked.bulk, cut=asked.cut)
-    about = request.app[ABOUT]
+    about = await request.app[ENCODING].about()
     body = np.stack([known.vector for known in found]).astype("<f4", copy=False).tobytes() if found else b""
     headers = {ROWS: str(len(found)), WIDTH: str(about.width), TOKENS: str(sum(known.tokens for known in found))}
     return web.Response(body=body, headers=headers | {ENCODER: about.encoder})
@@ -51,8 +53,13 @@ async def choose(request: web.Request) -> web.Response:
     return _json({"shots": await request.app[SEARCHING].choose(asked)})
 
 
-async def health(request: web.Request) -> web.Response:
-    return _json(request.app[ABOUT])
+async def health(_: web.Request) -> web.Response:
+    """That the process answers; an encoder elsewhere may be out of reach, and whoever asks it is told."""
+    return web.Response()
+
+
+async def about(request: web.Request) -> web.Response:
+    return _json(await request.app[ENCODING].about())
 
 
 def _json(content: Any) -> web.Response:
@@ -77,7 +84,7 @@ async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
     try:
         response: web.StreamResponse = await handler(request)
     except GraftError as error:
-        status = 400 if isinstance(error, InvalidInput) else 404 if isinstance(error, NotFound) else 500
+        status = next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 500)
         return web.Response(body=told(error), status=status, content_type="application/json")
     return response
 
@@ -86,23 +93,18 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     """The encoder is loaded before the socket is there, so that who answers can encode."""
     flags, cache = app[FLAGS], VectorCache(app[FLAGS].cache_mib)
     if flags.encoder.startswith("http"):
-        served = Served(flags.encoder, cache)
-        await served.find()
-        _open(app, served, About(flags.name, served.encoder_id, served.width, served.window))
+        served = Served(flags.name, flags.encoder, cache)
+        app[ENCODING], app[SEARCHING] = served, Searching(served, flags.reranker)
         yield
         await served.close()
         return
     passes, encoder_id = await asyncio.to_thread(_load, Path(flags.encoder))
-    batching, app[PASSES] = Batching(passes, encoder_id, cache), passes
-    _open(app, batching, About(flags.name, encoder_id, passes.width, passes.window))
+    batching = Batching(passes, About(flags.name, encoder_id, passes.width, passes.window), cache)
+    app[ENCODING], app[SEARCHING], app[PASSES] = batching, Searching(batching, flags.reranker), passes
     work = asyncio.create_task(batching.work(), name="batching")
     yield
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
-
-
-def _open(app: web.Application, encoding: Encoding, about: About) -> None:
-    app[ENCODING], app[ABOUT], app[SEARCHING] = encoding, about, Searching(encoding, about, app[FLAGS].reranker)
 
 
 def _load(folder: Path) -> tuple[Any, str]:
@@ -117,7 +119,13 @@ def build(flags: argparse.Namespace) -> web.Application:
     app[FLAGS] = flags
     app.cleanup_ctx.append(_running)
     app.add_routes(
-        [web.get("/health", health), web.post("/encode", encode), web.post("/search", search), web.post("/choose", choose)]
+        [
+            web.get("/health", health),
+            web.get("/about", about),
+            web.post("/encode", encode),
+            web.post("/search", search),
+            web.post("/choose", choose),
+        ]
     )
     return app
 
