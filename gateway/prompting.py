@@ -113,7 +113,7 @@ class Prompting:
         """Files that hold examples are named by their id. Raises what `PromptLibrary.add` raises."""
         where, encoder = name or "the prompt", ""
         encode: Encode | None = None
-        if _needs_vectors(parse(text, where)):
+        if parse(text, where).needs_vectors:
             loop = asyncio.get_running_loop()
             encoder = (await self._retriever.about()).encoder
 
@@ -205,11 +205,6 @@ def _unwrapped(variables: Mapping[str, Any], inputs: Mapping[str, Input]) -> dic
         return value["text"] if wrapped and name in inputs and inputs[name].type == "string" else value
 
     return {name: plain(name, value) for name, value in variables.items()}
-
-
-def _needs_vectors(prompt: PromptFile) -> bool:
-    select = prompt.examples.select if prompt.examples is not None else None
-    return select is not None and find_selector(select.strategy).needs_vectors
 
 
 async def _vectors(asking: Any) -> NDArray[np.float32]:

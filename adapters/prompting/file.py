@@ -66,6 +66,12 @@ class PromptFile:
     test_data: tuple[dict[str, Any], ...]
     evaluators: tuple[dict[str, Any], ...]
 
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether its examples are chosen by meaning, so that they and the question must be encoded."""
+        select = self.examples.select if self.examples is not None else None
+        return select is not None and find_selector(select.strategy).needs_vectors
+
 
 def parse(text: str, where: str) -> PromptFile:
     """Raises InvalidInput that names file and place, as in `triage.prompt.yml: messages[1].content: …`."""

@@ -31,7 +31,6 @@ from adapters.errors import InvalidInput, NotFound
 from adapters.prompting.file import PromptFile, parse
 from adapters.prompting.pool import Encode, pool_digest, write_pool
 from adapters.prompting.rows import shots_of
-from adapters.prompting.selectors.choosing import find_selector
 from adapters.prompts import Shot
 from adapters.registry import write_whole
 from adapters.version_numbers import INCOMING, VersionNumbers
@@ -236,10 +235,9 @@ def _shots(prompt: PromptFile, where: str, fetch: Callable[[str], Path] | None) 
 def _write_examples(
     folder: Path, prompt: PromptFile, shots: list[Shot], where: str, encode: Encode | None, encoder: str
 ) -> None:  # fmt: skip
-    select = prompt.examples.select if prompt.examples is not None else None
-    if select is None or not find_selector(select.strategy).needs_vectors:
+    if not prompt.needs_vectors:
         write_pool(folder, shots)
     elif encode is None:
-        raise InvalidInput(f"{where}: examples.select: '{select.strategy}' needs an encoder", param="examples.select.strategy")
+        raise InvalidInput(f"{where}: examples.select: the strategy needs an encoder", param="examples.select.strategy")
     else:
         write_pool(folder, shots, encode, encoder=encoder)

@@ -18,6 +18,7 @@ app = App(
 )
 models = App(name="models", help="Adapted models: list, look at, move names between versions, remove.")
 jobs = App(name="jobs", help="Work in the queue: list, look at, follow, cancel.")
+prompts = App(name="prompts", help="Prompt files: store, compare, label, render, publish as adapted models.")
 stores = App(name="stores", help="Documents that can be searched: make, fill, look at, search, remove.")
 
 VERBS = {
@@ -55,12 +56,23 @@ STORE_VERBS = {
     "search": ("gateway.cli.stores:search", "What a store finds for a question, and by which ranking."),
     "rm": ("gateway.cli.stores:rm", "Remove a store."),
 }
-for group, verbs in ((app, VERBS), (models, MODEL_VERBS), (jobs, JOB_VERBS), (stores, STORE_VERBS)):
+PROMPT_VERBS = {
+    "ls": ("gateway.cli.prompts:ls", "Every stored prompt: its versions, its labels, what it asks for."),
+    "show": ("gateway.cli.prompts:show", "One version of a prompt: the file, and where it stands."),
+    "add": ("gateway.cli.prompts:add", "Store a prompt file as the next version of its name."),
+    "diff": ("gateway.cli.prompts:diff", "What changed between two versions of a prompt."),
+    "render": ("gateway.cli.rendering:render", "Show the messages, their tokens, and which examples were left out."),
+    "fit": ("gateway.cli.prompt_fitting:fit", "Choose examples and words on validation rows, score and publish the prompt."),
+    "promote": ("gateway.cli.prompts:promote", "Point a label at a version, or publish the prompt as an adapted model."),
+}
+GROUPS = ((app, VERBS), (models, MODEL_VERBS), (jobs, JOB_VERBS), (stores, STORE_VERBS), (prompts, PROMPT_VERBS))
+for group, verbs in GROUPS:
     for verb, (place, sentence) in verbs.items():
         group.command(place, name=verb, help=sentence)
 app.command(models)
 app.command(jobs)
 app.command(stores)
+app.command(prompts)
 
 
 def main() -> None:

@@ -120,7 +120,7 @@ def test_examples_of_a_data_file_are_kept_beside_the_version(tmp_path: Path) -> 
 def test_examples_that_cannot_be_kept_make_no_version(tmp_path: Path) -> None:
     library = PromptLibrary(tmp_path / "prompts")
     (tmp_path / "rows.csv").write_text("ticket,queue\nno steam,repair\n")
-    with pytest.raises(InvalidInput, match="'knn' needs an encoder"):
+    with pytest.raises(InvalidInput, match="the strategy needs an encoder"):
         library.add(CHOSEN, "x", fetch=lambda source: tmp_path / source)
     with pytest.raises(InvalidInput, match=r"'rows\.csv' cannot be read from here"):
         library.add(CHOSEN, "x")
