@@ -90,6 +90,8 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
 """Everything that can be asked. What is not here is a 404: an engine's own routes are never reachable through Graft."""
 
 SWEEP_S = 60.0
+LEFTOVER_S = 3600.0
+"""Longer than anything takes to be stored."""
 
 _REQUEST_ID = re.compile(rb"[\w.:-]{1,128}")
 
@@ -119,7 +121,7 @@ def create_app(
         dependencies={name: _always(part) for name, part in parts.items()},
         guards=[require_key(settings)],
         exception_handlers={Exception: respond},
-        lifespan=[_running(pool, keeper, lender, uploaded, retriever, ingest)],
+        lifespan=[_running(pool, keeper, lender, uploaded, prompting.library, retriever, ingest)],
         before_send=[_on_start(telemetry)],
         request_max_body_size=settings.server_max_body_mib * 2**20,
         openapi_config=OpenAPIConfig(
@@ -167,8 +169,9 @@ def _always(part: T) -> Provide:
 
 
 def _running(
-    pool: Pool, keeper: Keeper, lender: Lender, files: FileStore, retriever: Retriever, ingest: Ingest
-) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:
+    pool: Pool, keeper: Keeper, lender: Lender, files: FileStore, library: PromptLibrary, retriever: Retriever,
+    ingest: Ingest,
+) -> Callable[[Litestar], AbstractAsyncContextManager[None]]:  # fmt: skip
     @asynccontextmanager
     async def running(_: Litestar) -> AsyncIterator[None]:
         await pool.start()
@@ -176,7 +179,7 @@ def _running(
         keeping = [
             asyncio.create_task(keeper.run(), name="keeper"),
             asyncio.create_task(lender.run(), name="lender"),
-            asyncio.create_task(_sweep(files), name="sweeper"),
+            asyncio.create_task(_sweep(files, library), name="sweeper"),
             asyncio.create_task(ingest.run(), name="ingest"),
         ]
         try:
@@ -191,10 +194,11 @@ def _running(
     return running
 
 
-async def _sweep(files: FileStore) -> None:
-    """Removes expired files, until cancelled; they are out of reach from the second they expire."""
+async def _sweep(files: FileStore, library: PromptLibrary) -> None:
+    """Removes expired files, out of reach from the second they expire, and what killed processes left; until cancelled."""
     while True:
         await asyncio.to_thread(files.sweep)
+        await asyncio.to_thread(library.sweep, LEFTOVER_S)
         await asyncio.sleep(SWEEP_S)
 
 
