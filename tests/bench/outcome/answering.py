@@ -147,7 +147,7 @@ class _Step:
         )
         self.stops = torch.tensor(stops, device=device)
         self.token = said.logits[:, -1].argmax(-1, keepdim=True)
-        self.ended = torch.isin(self.token, self.stops)
+        self.ended = (self.token == self.stops).any(1, keepdim=True)
         self.position = read.sum(1, keepdim=True)
         self.seen = torch.zeros(len(prompts), 1, 1, width, dtype=torch.bool, device=device)
         self.seen[:, 0, 0, :longest] = read.bool()
@@ -166,7 +166,7 @@ class _Step:
         ).logits  # fmt: skip
         found = logits[:, -1].argmax(-1, keepdim=True)
         self.token.copy_(torch.where(self.ended, self.stops[:1], found))
-        self.ended.logical_or_(torch.isin(self.token, self.stops))
+        self.ended.logical_or_((self.token == self.stops).any(1, keepdim=True))
         self.made.index_copy_(1, self.place, self.token)
         for counter in (self.place, self.position, self.cache.column):
             counter.add_(1)

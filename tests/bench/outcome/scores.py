@@ -14,9 +14,9 @@ BETA = 2
 
 def chrf(answer: str, wanted: str) -> float:
     """chrF of one sentence: F-beta, beta 2, of precision and recall averaged over character n-grams of 1 to 6, without spaces
-    (Popović, 2015, W15-3049). An order that neither text has n-grams of does not count."""
+    (Popović, 2015, W15-3049). Orders that one of the texts is too short for do not count, as in sacreBLEU."""
     said, right = (unicodedata.normalize("NFC", "".join(text.split())) for text in (answer, wanted))
-    shares = [shared for order in ORDERS if (shared := _shared(said, right, order)) is not None]
+    shares = [_shared(said, right, order) for order in ORDERS if order <= min(len(said), len(right))]
     if not shares:
         return float(said == right)
     precision, recall = (sum(side) / len(shares) for side in zip(*shares, strict=True))
@@ -24,13 +24,11 @@ def chrf(answer: str, wanted: str) -> float:
     return (1 + weight) * precision * recall / (weight * precision + recall) if precision and recall else 0.0
 
 
-def _shared(said: str, right: str, order: int) -> tuple[float, float] | None:
-    grams = [Counter(text[at : at + order] for at in range(len(text) - order + 1)) for text in (said, right)]
-    sizes = [one.total() for one in grams]
-    if not any(sizes):
-        return None
-    both = (grams[0] & grams[1]).total()
-    return both / sizes[0] if sizes[0] else 0.0, both / sizes[1] if sizes[1] else 0.0
+def _shared(said: str, right: str, order: int) -> tuple[float, float]:
+    """Which share of the first's n-grams the second has, and the other way round, counted with repetition."""
+    first, second = (Counter(text[at : at + order] for at in range(len(text) - order + 1)) for text in (said, right))
+    both = (first & second).total()
+    return both / first.total(), both / second.total()
 
 
 RATES: dict[str, Callable[[str, str], float]] = {**METRICS, "chrf": chrf}
