@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -22,8 +22,10 @@ from adapters.prompts import Selection, Shot, question_of
 from adapters.registry import Registry
 from adapters.retrieval.shown import Shown, with_passages
 from gateway.engines.client import without_paths
+from gateway.prompting import Resolved
 from gateway.serving.compose import Ask, messages_of
 from gateway.serving.gathered import Gathered, Passage
+from gateway.stores.searching import Hit
 from gateway.telemetry import Telemetry
 from gateway.wire.context import Wish
 
@@ -47,11 +49,13 @@ class Stores(Protocol):
     async def search(
         self, store_id: str, queries: Sequence[str], *, limit: int, filters: Any, lexical_weight: float, min_score: float,
         rerank: bool,
-    ) -> list[list[Any]]: ...  # fmt: skip
+    ) -> list[list[Hit]]: ...  # fmt: skip
 
 
 class Prompts(Protocol):
-    async def resolve(self, reference: dict[str, Any]) -> Any: ...
+    """As far as they are needed here (`gateway/prompting.py`)."""
+
+    async def resolve(self, reference: Mapping[str, Any]) -> Resolved: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ def needs_gathering(ask: Ask, model: AdaptedModel) -> bool:
 
 class Gatherer:
     def __init__(
-        self, registry: Registry, retriever: Any, stores: Any, prompts: Any, telemetry: Telemetry
+        self, registry: Registry, retriever: Retriever, stores: Stores, prompts: Prompts, telemetry: Telemetry
     ) -> None:  # fmt: skip
         self._registry, self._retriever, self._stores, self._prompts = registry, retriever, stores, prompts
         self._telemetry = telemetry
@@ -167,7 +171,7 @@ def _renamed(error: GraftError, search: Search, model: AdaptedModel) -> GraftErr
     return kind(message, param=param, code=error.code)
 
 
-def _passage(hit: Any) -> Passage:
+def _passage(hit: Hit) -> Passage:
     found = hit.found
     return Passage(
         hit.file_id, hit.filename, hit.attributes, found.heading, found.text, found.start, found.end, found.score
