@@ -6,6 +6,7 @@ choice ends. Knows no model.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import defaultdict
@@ -36,19 +37,30 @@ class Choices:
         self._known: dict[bytes, list[int]] = {}
 
     def next(self, made: Sequence[int]) -> list[int]:
-        """The tokens that may follow those made so far; those that end an answer where nothing else may."""
+        """The tokens that may follow those made so far. Only those that end an answer where the tokens begin no more than one
+        choice: nothing else could come of it, so the model need not be asked."""
         if any(token not in self._spelt for token in made):  # it has ended; what follows is padding
             return self._stops
-        text = b"".join(self._spelt[token] for token in made)
+        text = self._text(made)
         if text not in self._known:
             self._known[text] = self._after(text)
         return self._known[text]
 
+    def answer(self, made: Sequence[int]) -> str:
+        """The choice that tokens as `next` allows them came to, or began when nothing else was left."""
+        text = self._text(made)
+        return (text if text in self._texts else next(one for one in self._texts if one.startswith(text))).decode()
+
+    def _text(self, made: Sequence[int]) -> bytes:
+        return b"".join(self._spelt[token] for token in itertools.takewhile(self._spelt.__contains__, made))
+
     def _after(self, text: bytes) -> list[int]:
         rests = {choice[len(text) :] for choice in self._texts if choice.startswith(text)}
+        if len(rests) < 2:
+            return self._stops
         begun = {rest[:size] for rest in rests for size in range(1, len(rest) + 1)}
         allowed = [token for piece in begun for token in self._ids.get(piece, ())]
-        return allowed + self._stops if b"" in rests or not allowed else allowed
+        return allowed + self._stops if b"" in rests else allowed
 
 
 def _vocabulary(tokenizer: PreTrainedTokenizerBase, texts: Sequence[bytes]) -> tuple[dict[bytes, list[int]], dict[int, bytes]]:

@@ -73,6 +73,8 @@ class LocalCompleter:
             made = self.model.generate(  # type: ignore[operator]
                 input_ids=ids, attention_mask=seen, generation_config=config, **more
             )
+        if choices is not None:
+            return [choices.answer(row) for row in made[:, longest:].tolist()]
         return [text.strip() for text in self.tokenizer.batch_decode(made[:, longest:], skip_special_tokens=True)]
 
     def _shared(self, prompts: list[list[int]]) -> int:

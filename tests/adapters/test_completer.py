@@ -45,7 +45,8 @@ def test_any_way_through_the_allowed_tokens_spells_a_choice_and_ends_with_it(tok
         made.append(data.draw(st.sampled_from(choices.next(made))))
         if made[-1] in stop_ids(tokenizer):
             break
-    assert tokenizer.decode(made, skip_special_tokens=True) in texts
+    said, answer = tokenizer.decode(made, skip_special_tokens=True).rstrip("\ufffd"), choices.answer(made)
+    assert answer == said or [text for text in texts if text.startswith(said)] == [answer]
     assert made[-1] in stop_ids(tokenizer)
     assert set(choices.next(made)) == stop_ids(tokenizer)
 
@@ -55,6 +56,31 @@ def test_a_choice_that_begins_another_can_end_or_go_on(tokenizer) -> None:
     bill = tokenizer("bill", add_special_tokens=False)["input_ids"]
     after = set(choices.next(bill))
     assert stop_ids(tokenizer) < after
+    assert choices.answer([*bill, *stop_ids(tokenizer)]) == "bill"
+
+
+def test_what_can_end_in_one_way_only_is_not_spelt_out(tokenizer) -> None:
+    choices = Choices(tokenizer, ("billing", "delivery: late, or lost"))
+    (first,) = tokenizer("d", add_special_tokens=False)["input_ids"]
+    assert set(choices.next([first])) == stop_ids(tokenizer)
+    assert choices.answer([first, *stop_ids(tokenizer)]) == "delivery: late, or lost"
+    assert Choices(tokenizer, ("only this",)).answer([*stop_ids(tokenizer)]) == "only this"
+
+
+class SpeltOut(Choices):
+    """To the last letter, as an engine's grammar has it."""
+
+    def _after(self, text: bytes) -> list[int]:
+        rests = [choice[len(text) :] for choice in self._texts if choice.startswith(text)]
+        pieces = {rest[:size] for rest in rests for size in range(1, len(rest) + 1)}
+        return [token for piece in pieces for token in self._ids.get(piece, ())] + (self._stops if b"" in rests else [])
+
+
+def test_an_early_end_changes_no_answer(model, tokenizer, monkeypatch) -> None:
+    early = LocalCompleter(model, tokenizer, max_new_tokens=4, choices=TOPICS)(QUESTIONS)
+    monkeypatch.setattr(completers, "Choices", SpeltOut)
+    assert LocalCompleter(model, tokenizer, max_new_tokens=4, choices=TOPICS)(QUESTIONS) == early
+    assert len(set(early)) > 1
 
 
 @pytest.mark.parametrize("choices", [[""], ["a", ""]])
