@@ -15,6 +15,8 @@ from gateway.db.models import VectorStoreFileRow, VectorStoreRemovalRow, VectorS
 from gateway.db.stores import FILE, take_out
 from gateway.stores.records import DAY_S, Included, StoreFile
 
+RECUT = "recut"
+
 
 class IngestRows:
     def __init__(self, database: Engine, *, clock: Callable[[], float] = time.time) -> None:
@@ -57,6 +59,27 @@ class IngestRows:
         with writing(self._database) as connection:
             connection.execute(update(VectorStoreFileRow).where(mine).values(tries=VectorStoreFileRow.tries + 1))
             return connection.scalar(select(VectorStoreFileRow.tries).where(mine)) or 0
+
+    def recut(self, store_id: str, max_tokens: int, overlap_tokens: int, ready: Sequence[Included] = ()) -> bool:
+        """All its files are to be cut another way, and those in `ready` are prepared so; until a generation is built of that,
+        the present one answers. False where they are cut so already."""
+        rows, gone = VectorStoreFileRow, VectorStoreRemovalRow
+        other = or_(rows.max_tokens != max_tokens, rows.overlap_tokens != overlap_tokens)
+        with writing(self._database) as connection:
+            mine = update(rows).where(rows.store_id == store_id, other)
+            if connection.execute(mine.values(max_tokens=max_tokens, overlap_tokens=overlap_tokens)).rowcount == 0:
+                return False
+            for one in ready:
+                counts = {"usage_bytes": one.usage_bytes, "passages": one.passages}
+                connection.execute(update(rows).where(rows.number == one.number, rows.status == "completed").values(**counts))
+            # the removal of no file: what is current is not what it should be
+            stale = and_(gone.store_id == store_id, gone.file_id == RECUT)
+            connection.execute(delete(gone).where(stale))
+            connection.execute(insert(gone).values(store_id=store_id, file_id=RECUT))
+            changed = update(VectorStoreRow).where(VectorStoreRow.id == store_id)
+            # a generation that is being built may not become current: it holds the files as they were cut before
+            connection.execute(changed.values(revision=VectorStoreRow.revision + 1, built=VectorStoreRow.built + 1))
+        return True
 
     def fail(self, file: StoreFile, code: str, message: str) -> None:
         """It cannot be read. A completed one (of another encoder's time) is no longer found either."""

@@ -116,7 +116,8 @@ class Ingest:
 
     async def _heard(self, patience_s: float) -> None:
         try:
-            await asyncio.wait_for(self._woken.wait(), patience_s)
+            async with asyncio.timeout(patience_s):  # wait_for of 3.11 may lose a cancellation
+                await self._woken.wait()
         except TimeoutError:
             return
 
@@ -224,7 +225,11 @@ class Ingest:
         number = await asyncio.to_thread(self._rows.begin, desk.store_id)
         if number is None:
             return False
-        included, sources = await asyncio.to_thread(self._content, desk)
+        included, sources, missing = await asyncio.to_thread(self._content, desk)
+        if missing:  # somebody has had them cut another way meanwhile
+            desk.ready.clear()
+            desk.since, desk.is_looked_through = None, False
+            return True
         folder = self._places.generation(desk.store_id, number)
         if included:
             asked = {"folder": str(folder), "files": {file: str(where) for file, where in sources.items()},
@@ -238,18 +243,19 @@ class Ingest:
             await asyncio.to_thread(self._tidying.generations, desk.store_id, number)
         return is_current
 
-    def _content(self, desk: _Desk) -> tuple[list[Included], dict[str, Path]]:
-        """What a generation holds that is built now, and where that lies."""
-        included, sources = [], {}
+    def _content(self, desk: _Desk) -> tuple[list[Included], dict[str, Path], bool]:
+        """What a generation holds that is built now, where that lies, and whether a completed file would be missing."""
+        included, sources, missing = [], {}, False
         for file in self._rows.held(desk.store_id):
             folder = self._places.prepared(file, desk.encoder)
             one = desk.ready.get(file.number)
-            if one is None and file.status == "completed" and folder.is_dir():
+            if one is None and file.status == "completed":
                 one = Included(file.number, file.file_id, file.usage_bytes, file.passages)
             if one is not None:
                 included.append(one)
                 sources[file.file_id] = folder
-        return included, sources
+                missing = missing or not folder.is_dir()
+        return included, sources, missing
 
     def _tidy(self, desk: _Desk) -> None:
         known = self._rows.stores()

@@ -106,6 +106,7 @@ def serve(requests: TextIO, answers: TextIO, socket: Path, tokenizer: Path, memo
         answers.flush()
 
     worker = Worker(socket, tokenizer, memory_gib, say)
+    say({"beat": 0})  # it has started
     for line in requests:
         say(worker.answer(json.loads(line)))
 

@@ -21,6 +21,8 @@ from gateway import children
 
 AT_ONCE = 2
 """While one reads a file, the other waits for the encoder or builds an index."""
+START_S = 120.0
+"""A worker takes a second to start, on a busy machine several."""
 SILENCE_S = 120.0
 """A file whose reading gives no sign of life for so long is not read to its end."""
 IDLE_S = 60.0
@@ -64,12 +66,11 @@ class Workers:
             await children.end(worker, grace_s=0.0)
 
     async def _exchange(self, worker: Process, request: dict[str, Any], silence_s: float | None) -> dict[str, Any]:
-        assert worker.stdin is not None  # both are pipes, see _start
-        assert worker.stdout is not None
+        assert worker.stdin is not None  # a pipe, see _start
         try:
             worker.stdin.write(json.dumps(request).encode() + b"\n")
             await worker.stdin.drain()
-            while line := await asyncio.wait_for(worker.stdout.readline(), silence_s):
+            while line := await _line(worker, silence_s):
                 answer: dict[str, Any] = json.loads(line)
                 if "beat" not in answer:
                     return answer
@@ -82,7 +83,18 @@ class Workers:
     async def _start(self) -> Process:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as log:
-            return await children.start(self._argv(), environment=THREADS, stdin=PIPE, stdout=PIPE, stderr=log)
+            worker = await children.start(self._argv(), environment=THREADS, stdin=PIPE, stdout=PIPE, stderr=log)
+        try:
+            if await _line(worker, START_S):
+                return worker
+            how = _how(await worker.wait())
+        except TimeoutError:
+            how = f"it did not start within {START_S:.0f} s"
+        except BaseException:
+            await children.end(worker, grace_s=0.0)
+            raise
+        await children.end(worker, grace_s=0.0)
+        raise GraftError(f"the ingest worker cannot work ({how}); {self._log_file} says why")
 
     def _take(self) -> Process | None:
         """An idle worker that lives; the one used last, so that the others can end."""
@@ -105,6 +117,13 @@ class Workers:
         if worker.stdin is not None:
             with suppress(ConnectionError):
                 worker.stdin.close()  # it ends at the end of its input
+
+
+async def _line(worker: Process, within_s: float | None) -> bytes:
+    """Empty where it has ended. Raises TimeoutError."""
+    assert worker.stdout is not None  # a pipe
+    async with asyncio.timeout(within_s):  # wait_for of 3.11 may lose a cancellation
+        return await worker.stdout.readline()
 
 
 def _how(status: int) -> str:
