@@ -22,7 +22,7 @@ from adapters.intake.preflight import check_adapter
 from adapters.methods.table import METHODS
 from adapters.registry import Registry, write_whole
 from adapters.tuning import recipe as recipes
-from adapters.tuning.request import RunRequest, create
+from adapters.tuning.request import RunRequest, create, in_folder
 from adapters.tuning.several import SHARDINGS, TRY_AGAIN, Processes, used
 
 KNOBS = {field.name: recipes.TYPES[str(field.type)] for field in dataclasses.fields(recipes.Recipe) if field.name != "method"}
@@ -65,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     tune.add_argument("--method", default="lora", help=f"one of {', '.join(METHODS)} (%(default)s)")
     tune.add_argument("--prompt-column")
     tune.add_argument("--completion-column")
+    tune.add_argument("--docs", type=Path, help="documents to search, for rag and rag+lora: a folder, or one file")
+    tune.add_argument("--store", default="", help="id of the vector store that holds them where the adapted model is served")
     for knob, kind in KNOBS.items():
         flag = f"--{knob.replace('_', '-')}"
         if kind is bool:
@@ -127,10 +129,10 @@ def _tune(arguments: argparse.Namespace) -> None:
         knobs["alpha"] = 2 * knobs["rank"]
     request = RunRequest(
         arguments.name, base.name, base.folder, arguments.registry, dataclasses.replace(recipe, **knobs),
-        prompt_column=arguments.prompt_column, completion_column=arguments.completion_column,
+        prompt_column=arguments.prompt_column, completion_column=arguments.completion_column, store=arguments.store,
     )  # fmt: skip
     folder = arguments.runs / f"{arguments.name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    create(folder, request, arguments.file)
+    create(folder, request, arguments.file, documents=in_folder(arguments.docs) if arguments.docs else ())
     print(f"run {folder}")
     _execute(folder, processes)
     print(f"draft in {Registry(arguments.registry).root / arguments.name}")

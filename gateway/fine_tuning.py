@@ -26,6 +26,7 @@ from gateway.jobs.order import Wishes, model_name, wishes
 from gateway.jobs.shown import shown, shown_checkpoints, shown_event
 from gateway.jobs.store import JobStore
 from gateway.settings import BaseSetting, Settings
+from gateway.stores.filling import Filled, held
 from gateway.wire.decoding import decode
 from gateway.wire.fine_tuning import Checkpoint, CheckpointList, CreateJob, Event, EventList, FineTuningJob, JobList
 
@@ -112,12 +113,13 @@ class FineTuning:
         training = self._file(request.training_file, "training_file")
         validation = self._file(request.validation_file, "validation_file") if request.validation_file else None
         job_id = f"ftjob-{secrets.token_hex(12)}"
+        documents = self._documents(wanted.store) if wanted.store else None
         order = tuning.Order(
             data=self._files.content(training.id), name=model_name(base.name, TENANT, request.suffix, job_id), base=base.name,
             base_folder=bases.locate(base.model, self._settings.storage_cache, name=base.name).folder, method=wanted.method,
             knobs=wanted.knobs, rate_multiplier=wanted.rate_multiplier or 1.0, template=wanted.template,
             validation=self._files.content(validation.id) if validation else None, publish=wanted.publish,
-            data_name=training.filename, validation_name=validation.filename if validation else "",
+            data_name=training.filename, validation_name=validation.filename if validation else "", documents=documents,
         )  # fmt: skip
         try:
             recipe = tuning.place(self._settings, order, job_id).recipe
@@ -135,6 +137,12 @@ class FineTuning:
         return self._jobs.submit(
             "tune", payload, job_id=job_id, tenant=TENANT, labels=request.metadata or None, asked=asked, asked_digest=digest
         )
+
+    def _documents(self, store: str) -> Filled:
+        try:
+            return held(self._settings, store)
+        except (NotFound, InvalidInput) as wrong:
+            raise type(wrong)(wrong.message, param="graft.store") from wrong
 
     def _base(self, model: str) -> BaseSetting:
         known = {base.name: base for base in self._settings.bases}

@@ -26,6 +26,7 @@ from gateway.jobs.job import Job
 from gateway.jobs.store import JobStore
 from gateway.retrieval import encoders
 from gateway.settings import RANK_STEPS, Settings
+from gateway.stores.filling import Filled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,8 @@ class Order:
     data_name: str = ""
     """What the data file is called in errors, if not by its own name."""
     validation_name: str = ""
+    documents: Filled | None = None
+    """What is searched with every question."""
 
 
 def submit(settings: Settings, jobs: JobStore, order: Order) -> Job:
@@ -81,9 +84,11 @@ def place(settings: Settings, order: Order, job_id: str) -> RunRequest:
         template=order.template, max_rank=settings.engine_max_lora_rank or RANK_STEPS[-1],
         prompt_column=order.prompt_column, completion_column=order.completion_column,
         data_name=order.data_name, validation_name=order.validation_name,
+        store=order.documents.store if order.documents else "",
     )  # fmt: skip
     folder = settings.runs / job_id
-    written = create(folder, request, order.data, order.validation, order.replay)
+    documents = order.documents.sources if order.documents else ()
+    written = create(folder, request, order.data, order.validation, order.replay, documents)
     try:
         _read_back(folder, written)
     except GraftError:
@@ -94,7 +99,10 @@ def place(settings: Settings, order: Order, job_id: str) -> RunRequest:
 
 def payload(settings: Settings, order: Order, job_id: str) -> dict[str, Any]:
     """What the queue must know to do the job."""
-    return {"name": order.name, "run": str(settings.runs / job_id), "publish": order.publish}
+    said = {"name": order.name, "run": str(settings.runs / job_id), "publish": order.publish}
+    if order.documents is None:
+        return said
+    return said | {"store": order.documents.store, "is_own_store": order.documents.is_new}
 
 
 def recipe_for(name: str, rows: int, facts: bases.BaseFacts, wanted: Mapping[str, Any], rate_multiplier: float = 1.0) -> Recipe:
@@ -109,7 +117,7 @@ def recipe_for(name: str, rows: int, facts: bases.BaseFacts, wanted: Mapping[str
 def _as_long_as_the_engine_reads(recipe: Recipe, settings: Settings, wanted: Mapping[str, Any]) -> Recipe:
     """Prompts that are made longer by what is chosen for them must still be served."""
     most = settings.engine_max_model_len
-    if method(recipe.method).fitter is None or recipe.max_length <= most:
+    if method(recipe.method).chooser is None or recipe.max_length <= most:
         return recipe
     if "max_length" in wanted:
         raise InvalidInput(
@@ -122,7 +130,7 @@ def _as_long_as_the_engine_reads(recipe: Recipe, settings: Settings, wanted: Map
 
 def _encoder(settings: Settings, recipe: Recipe) -> Path | None:
     """Folder of the encoder that will serve what is chosen by vectors; None where nothing is."""
-    fitter = method(recipe.method).fitter
+    fitter = method(recipe.method).chooser
     if fitter is None or not fitter.searches(recipe):
         return None
     found = encoders.chosen(settings.retrieval_encoder)

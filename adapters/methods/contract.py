@@ -187,5 +187,10 @@ class Method:
     """Trains a layer that gives labels, beside the language model."""
 
     @property
+    def chooser(self) -> Fitter | None:
+        """Whichever of both it has."""
+        return self.fitter or self.contexts
+
+    @property
     def trains(self) -> bool:
         return self.weights is not None or self.classifies

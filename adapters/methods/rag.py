@@ -19,7 +19,7 @@ from adapters.evaluation.scorecard import sample
 from adapters.methods.contract import Asked, Choosing, Fitted
 from adapters.methods.retrieving import recall
 from adapters.methods.retrieving.archive import Archive
-from adapters.methods.retrieving.contexts import Shelf, as_learned, as_served
+from adapters.methods.retrieving.contexts import Shelf, as_learned, as_served, served
 from adapters.methods.retrieving.recall import Question, Ranked
 from adapters.methods.retrieving.triad import triad
 from adapters.methods.trials import Candidate, Trials, decide
@@ -53,10 +53,18 @@ class Rag:
         rows = choosing.validation[: recipe.fitting_rows]
         others = _other_questions(archive, chosen)
         specs = [_spec(chosen, passages, others, recipe) for passages in self._depths]
-        decided = _by_answers(choosing, shelf, specs) if self._by_answers else _by_recall(chosen, specs, recipe)
+        fitting = [spec for spec in specs if _longest(choosing, shelf, spec, rows) <= choosing.prompt_tokens]
+        if not fitting:
+            raise InvalidInput(
+                f"a question with its passages is longer than the {choosing.prompt_tokens} tokens there is room for; raise "
+                "max_length, or take a base that reads more",
+                param="max_length",
+            )
+        decided = _by_answers(choosing, shelf, chosen, fitting) if self._by_answers else _by_recall(chosen, fitting, recipe)
         spec, report["passages"] = decided
+        report["passages"]["without_room"] = [one.passages for one in specs if one not in fitting]
         report["threshold"] = _threshold(chosen, spec, others)
-        report["triad"] = triad(choosing, shelf, rows, as_served(shelf, rows, spec), spec.passages)
+        report["triad"] = triad(choosing, shelf, rows, served(shelf, rows, spec))
         said = {"passages": spec.passages, "lexical_weight": spec.lexical_weight, "min_score": spec.min_score}
         choosing.progress.event("chosen", **report["chunking"], **said)
         return Fitted(choosing.ground.template, Sampling(temperature=0.0), None, spec, report)
@@ -117,9 +125,10 @@ def _spec(chosen: Ranked, passages: int, others: Sequence[float], recipe: Recipe
 
 
 def _by_answers(
-    choosing: Choosing, shelf: Shelf, specs: Sequence[RetrievalSpec]
+    choosing: Choosing, shelf: Shelf, chosen: Ranked, specs: Sequence[RetrievalSpec]
 ) -> tuple[RetrievalSpec, dict[str, Any]]:  # fmt: skip
-    """The cheapest of those that validation rows cannot tell from the best."""
+    """The cheapest of those that validation rows cannot tell from the best. Where the base gives no right answer at all, as
+    one does that answers in sentences where a word is wanted, recall decides."""
     recipe, template = choosing.ground.recipe, choosing.ground.template
     trials = Trials(choosing, recipe.fitting_rows)
 
@@ -129,15 +138,7 @@ def _by_answers(
 
         return Candidate(f"{spec.passages} passages", asked, of=spec)
 
-    candidates = [candidate(spec) for spec in specs]
-    fitting = [one for one in candidates if _longest(one, choosing) <= choosing.prompt_tokens]
-    if not fitting:
-        raise InvalidInput(
-            f"a question with its passage is longer than the {choosing.prompt_tokens} tokens there is room for; raise "
-            "max_length, or take a base that reads more",
-            param="max_length",
-        )
-    trials.stage(fitting)
+    trials.stage([candidate(spec) for spec in specs])
     taken, differences = decide(list(trials.made.values()), trials.n, recipe.seed)
     tried = [
         {
@@ -146,14 +147,17 @@ def _by_answers(
         }
         for name, trial in trials.made.items()
     ]  # fmt: skip
-    spec: RetrievalSpec = taken.candidate.of
-    left_out = [one.of.passages for one in candidates if one not in fitting]
-    return spec, {"chosen": spec.passages, "by": trials.metric, "candidates": tried, "without_room": left_out}
+    if not any(trial.mean for trial in trials.made.values()):
+        spec, said = _by_recall(chosen, specs, recipe)
+        return spec, said | {"why": "no answer was right, whatever was shown", "candidates": tried}
+    spec = taken.candidate.of
+    return spec, {"chosen": spec.passages, "by": trials.metric, "candidates": tried}
 
 
-def _longest(candidate: Candidate, choosing: Choosing) -> int:
-    rows = candidate.asked(choosing.validation[: choosing.ground.recipe.fitting_rows])
-    return max(len(prompt_ids(choosing.ground.tokenizer, wire(one.example.prompt), one.template)) for one in rows)
+def _longest(choosing: Choosing, shelf: Shelf, spec: RetrievalSpec, rows: Sequence[Example]) -> int:
+    """Tokens of the longest prompt among the rows as they would be asked."""
+    tokenizer, template = choosing.ground.tokenizer, choosing.ground.template
+    return max(len(prompt_ids(tokenizer, wire(row.prompt), template)) for row in as_served(shelf, rows, spec))
 
 
 def _by_recall(

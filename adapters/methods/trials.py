@@ -51,6 +51,7 @@ class Trial:
     candidate: Candidate
     values: list[float]
     """By row, 0 to 1."""
+    answers: list[str]
     prompt_tokens: float
     """A question, on average."""
     new_tokens: float
@@ -107,7 +108,7 @@ class Trials:
         total = sum(map(len, ids)) / len(ids)
         before = self.made.get(candidate.name)
         seconds = time.monotonic() - started + (before.seconds if before else 0.0)
-        trial = Trial(candidate, values, total, total - common_start(ids), round(seconds, 2))
+        trial = Trial(candidate, values, answers, total, total - common_start(ids), round(seconds, 2))
         self._done += rows - (len(before.values) if before else 0)
         self.made[candidate.name] = trial
         self._say(trial)

@@ -64,7 +64,7 @@ class ChoosingMaking(Making):
         return read_request(self.folder).encoder or embedded.encoder_folder()
 
     def _fitter(self) -> Fitter:
-        fitter = method(self.recipe.method).fitter or method(self.recipe.method).contexts
+        fitter = method(self.recipe.method).chooser
         if fitter is None:
             raise InvalidInput(f"{self.recipe.method} chooses nothing", param="method")
         return fitter

@@ -148,17 +148,20 @@ def replay_file(folder: Path) -> Path | None:
 
 
 def in_folder(folder: Path) -> list[Source]:
-    """Every file under a folder, or the one file, with ids that follow from where they lie; hidden ones are left out.
-
-    Raises InvalidInput where there is none.
+    """The documents under a folder, or the one, with ids that follow from where they lie; hidden ones are left out, and kinds
+    that cannot be read. Raises InvalidInput where there is none.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else [folder]
-    within = [(path, path.relative_to(folder if folder.is_dir() else folder.parent)) for path in paths if path.is_file()]
-    shown = [(path, place) for path, place in within if not any(part.startswith(".") for part in place.parts)]
+    from adapters.retrieval.parsing.table import PARSERS  # not at start-up: it brings the parsers' libraries along
+
+    paths = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
+    known = [path for path in paths if path.is_file() and (path == folder or path.suffix.lower() in PARSERS)]
+    places = {path: path.relative_to(folder if folder.is_dir() else folder.parent) for path in known}
+    shown = {path: place for path, place in places.items() if not any(part.startswith(".") for part in place.parts)}
     if not shown:
-        raise InvalidInput(f"'{folder}' is neither a document nor a folder of documents", param="docs")
+        raise InvalidInput(f"'{folder}' is neither a document nor a folder that holds some", param="docs")
     return [
-        Source(f"file-{hashlib.sha256(place.as_posix().encode()).hexdigest()[:24]}", path.name, path) for path, place in shown
+        Source(f"file-{hashlib.sha256(place.as_posix().encode()).hexdigest()[:24]}", path.name, path)
+        for path, place in shown.items()
     ]
 
 

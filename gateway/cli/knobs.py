@@ -86,6 +86,10 @@ class Knobs:
         Validation rows that candidates for the prompt are scored on, at most.
     wordings
         Other system texts to try, with a line of three hyphens between them.
+    when_nothing
+        Where rag finds no passage: tell the model so, or refuse to answer.
+    without_gold_share
+        Share of the rows that rag+lora learns with passages that do not answer them.
     """
 
     objective: Literal["sft", "dpo", "lm", "classification"] | None = None
@@ -119,6 +123,8 @@ class Knobs:
     selector: Literal["fitted", "fixed", "random", "balanced", "knn", "mmr", "bm25"] | None = None
     fitting_rows: int | None = None
     wordings: str | None = None
+    when_nothing: Literal["tell", "refuse"] | None = None
+    without_gold_share: float | None = None
 
 
 NOTHING_TURNED = Knobs()

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from adapters.errors import GraftError, Interrupted
 from gateway.cli.candidates import print_candidates
 from gateway.cli.desk import Desk
+from gateway.cli.passages import print_search
 from gateway.cli.terminal import err, out, print_json, print_table
 from gateway.jobs.job import Job
 from gateway.jobs.metrics import Tail
@@ -114,7 +115,7 @@ def print_scorecard(card: dict[str, Any], name: str) -> None:
         (f"{card['n']} HELD-OUT ROWS", card["metric"].upper().replace("_", " "), "95% INTERVAL", "LOSS (NATS/TOKEN)"), rows
     )
     if chosen := card.get("fitted"):
-        print_candidates(chosen)
+        (print_search if "triad" in chosen else print_candidates)(chosen)
     if lost := card.get("forgetting"):
         low, high = lost["interval"]
         asked = lost["questions"]

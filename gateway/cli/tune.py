@@ -22,6 +22,7 @@ from gateway.cli.knobs import NOTHING_TURNED, Knobs, turned
 from gateway.cli.progress import ensure_runner, follow, report
 from gateway.cli.terminal import err, print_json
 from gateway.jobs.job import Job
+from gateway.stores.filling import searched
 
 
 @Parameter(name="*")
@@ -41,6 +42,10 @@ class Rows:
         Rows to watch while it learns, in place of a share of the file.
     replay
         Rows to learn beside the file's, against forgetting; without it the base's own answers are taken.
+    docs
+        For rag and rag+lora: a folder of documents, or one. They become a vector store of the model's name.
+    store
+        For rag and rag+lora: a vector store that there is, by name or id, in place of docs.
     """
 
     system: str | None = None
@@ -48,6 +53,8 @@ class Rows:
     completion_column: str | None = None
     validation: Path | None = None
     replay: Path | None = None
+    docs: Path | None = None
+    store: str | None = None
 
     @property
     def template(self) -> PromptTemplate | None:
@@ -83,7 +90,7 @@ def tune(
         A base of the settings, by its name. Default: the first.
     method
         lora, qlora, full, head, prompt_tuning, continued_pretraining; or few_shot, many_shot: examples in the prompt, chosen
-        on validation rows, nothing trained.
+        on validation rows, nothing trained; or rag, rag+lora: with documents, searched with every question.
     recipe
         TOML file of knobs, by the names of their flags with underscores; a flag goes before it.
     publish
@@ -137,9 +144,11 @@ def submit(
 ) -> Job:
     """Checks everything that can be checked now, writes the run's folder, and accepts the job."""
     setting = chosen(desk.settings, base)
-    order = tuning.Order(
-        data=file, name=name, base=setting.name, base_folder=located(setting, desk.settings).folder, method=method,
-        knobs=knobs or {}, template=rows.template, prompt_column=rows.prompt_column,
-        completion_column=rows.completion_column, validation=rows.validation, replay=rows.replay, publish=publish,
-    )  # fmt: skip
-    return tuning.submit(desk.settings, desk.jobs, order)
+    with searched(desk.settings, name, docs=rows.docs, store=rows.store) as documents:
+        order = tuning.Order(
+            data=file, name=name, base=setting.name, base_folder=located(setting, desk.settings).folder, method=method,
+            knobs=knobs or {}, template=rows.template, prompt_column=rows.prompt_column,
+            completion_column=rows.completion_column, validation=rows.validation, replay=rows.replay, publish=publish,
+            documents=documents,
+        )  # fmt: skip
+        return tuning.submit(desk.settings, desk.jobs, order)

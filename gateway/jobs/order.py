@@ -19,9 +19,9 @@ from gateway.wire.fine_tuning import CreateJob, DpoHyperparameters, Hyperparamet
 
 KNOBS = {"n_epochs": "epochs", "batch_size": "batch_size", "beta": "beta", "learning_rate_multiplier": "learning_rate"}
 """The API's hyperparameters, and the field of a recipe that each of them decides."""
-OWN = ("method", "publish", "system")
+OWN = ("method", "publish", "system", "store")
 """What `graft` takes beside the fields of a recipe."""
-CHECKPOINTS = {"lora": 3, "qlora": 3, "prompt_tuning": 3}
+CHECKPOINTS = {"lora": 3, "qlora": 3, "rag+lora": 3, "prompt_tuning": 3}
 """Ends of epochs kept unless asked otherwise, as the service does. Of a whole model each would need an engine."""
 
 
@@ -39,6 +39,8 @@ class Wishes:
     publish: str
     written: Mapping[str, str]
     """Fields of a recipe, each as the path under which the caller wrote it."""
+    store: str | None = None
+    """The vector store that is searched with every question, by name or id."""
 
     def hyperparameters(self, recipe: Recipe) -> dict[str, Any]:
         """The API's, every `auto` resolved."""
@@ -82,7 +84,8 @@ def wishes(request: CreateJob) -> Wishes:
     system = (request.graft or {}).get("system")
     return Wishes(
         method, kind, knobs, None if "learning_rate" in own else multiplier, PromptTemplate(system=system) if system else None,
-        (request.graft or {}).get("publish", "always"), written,
+        (request.graft or {}).get("publish", "always"), written | {"store": "graft.store", "docs": "graft.store"},
+        (request.graft or {}).get("store"),
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from gateway.files import FileStore
 from gateway.jobs.metrics import read, results_csv, trained_tokens
 from gateway.publishing import publish
 from gateway.settings import Settings
+from gateway.stores.filling import recut
 
 PUBLISH = ("better", "always", "never")
 
@@ -54,12 +55,16 @@ def _tune_settle(payload: dict[str, Any], settings: Settings, names: Names) -> S
     run = Path(payload["run"])
     outcome: dict[str, Any] = json.loads((run / "result.json").read_bytes())
     result = outcome | {"published": False, "version": None, "reason": None}
+    if payload.get("is_own_store"):
+        recut(settings, payload["store"], run, outcome["scorecard"]["fitted"]["chunking"])
     result |= {"trained_tokens": trained_tokens(read(run)), "result_files": []}
     if payload.get("result_file"):
         result["result_files"] = [_kept_results(run, payload["result_file"], settings)]
     force = payload["publish"] == "always"
     if not force and (payload["publish"] == "never" or not outcome["better"]):
         return Settled(result)
+    if "store" in payload:
+        recut(settings, payload["store"], run, outcome["scorecard"]["fitted"]["chunking"])
     model = names.registry.publish(names.registry.read(outcome["name"], outcome["digest12"]))
     result["version"] = model.version
     try:

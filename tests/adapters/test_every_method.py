@@ -5,6 +5,7 @@ The same file is the check on a GPU: `python -m pytest tests/adapters/test_every
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from adapters.prompts import PromptTemplate
 from adapters.registry import Registry
 from adapters.tuning import run
 from adapters.tuning.recipe import Recipe
-from adapters.tuning.request import RunRequest, create
+from adapters.tuning.request import RunRequest, Source, create
 from tests import tiny as small
 
 FAST = {"epochs": 3, "learning_rate": 0.01, "micro_batch_size": 4}
@@ -26,6 +27,8 @@ RUNS: dict[str, tuple[str, Recipe]] = {
     "few_shot": ("pairs", Recipe("few_shot", shots=3)),
     "few_shot, chosen": ("pairs", Recipe("few_shot", selector="bm25", fitting_rows=4)),
     "many_shot": ("pairs", Recipe("many_shot", selector="balanced")),
+    "rag": ("pairs", Recipe("rag", fitting_rows=4)),
+    "rag+lora": ("pairs", Recipe("rag+lora", **LORA, fitting_rows=4)),
     "lora": ("pairs", Recipe("lora", **LORA, keep_checkpoints=2)),
     "rslora, attention": ("pairs", Recipe("lora", **LORA, rslora=True, targets="attention")),
     "lora, checkpointing": ("pairs", Recipe("lora", **LORA, gradient_checkpointing=True)),
@@ -47,7 +50,7 @@ RUNS: dict[str, tuple[str, Recipe]] = {
         Recipe("head", objective="classification", backbone="base", epochs=40, batch_size=64, unfreeze_epochs=2),
     ),
 }
-KINDS = {"lora": "lora", "qlora": "lora", "prompt_tuning": "soft_prompt", "head": "head"}
+KINDS = {"lora": "lora", "qlora": "lora", "rag+lora": "lora", "prompt_tuning": "soft_prompt", "head": "head"}
 
 
 def write(folder: Path, form: str) -> Path:
@@ -66,6 +69,13 @@ def write(folder: Path, form: str) -> Path:
     return file
 
 
+def desks(folder: Path) -> Path:
+    file = folder / "desks.md"
+    said = ((topic, ", ".join(words)) for topic, words in small.WORDS.items())
+    file.write_text("\n".join(f"## {topic}\nWhat the {topic} team answers: {words}." for topic, words in said))
+    return file
+
+
 def test_there_is_a_run_of_every_method() -> None:
     assert {recipe.method for _, recipe in RUNS.values()} == set(METHODS)
 
@@ -74,7 +84,11 @@ def test_there_is_a_run_of_every_method() -> None:
 def test_a_run_makes_a_draft_whose_loss_on_held_out_rows_is_lower(name: str, tiny: Path, tmp_path: Path) -> None:
     form, recipe = RUNS[name]
     template = PromptTemplate("Name the team.") if form == "pairs" else None
-    create(tmp_path / "run", RunRequest("bot", "tiny", tiny, tmp_path / "models", recipe, template), write(tmp_path, form))
+    request = RunRequest("bot", "tiny", tiny, tmp_path / "models", recipe, template)
+    documents = []
+    if METHODS[recipe.method].retrieves:
+        request, documents = dataclasses.replace(request, store="vs_1"), [Source("file-1", "desks.md", desks(tmp_path))]
+    create(tmp_path / "run", request, write(tmp_path, form), documents=documents)
     result = run.execute(tmp_path / "run")
     draft = Registry(tmp_path / "models").read("bot", result.digest12)
     if METHODS[recipe.method].trains:
@@ -85,6 +99,7 @@ def test_a_run_makes_a_draft_whose_loss_on_held_out_rows_is_lower(name: str, tin
         assert draft.adapter.kind == KINDS.get(recipe.method, "checkpoint" if whole and not recipe.as_lora else "lora")
     else:
         assert draft.adapter is None
+    assert (draft.retrieval.store if draft.retrieval else None) == (request.store or None)
     assert len(result.checkpoints) == recipe.keep_checkpoints
     assert all(checkpoint.startswith("bot:ckpt-step-") for checkpoint in result.checkpoints)
     if torch.cuda.is_available():

@@ -69,12 +69,14 @@ class Shelf:
         return dataclasses.replace(example, messages=(*messages, example.messages[-1]))
 
 
+def served(shelf: Shelf, examples: Sequence[Example], spec: RetrievalSpec) -> list[list[Key]]:
+    """What a gateway would show before each, best first."""
+    return [_allowed(found, spec) for found in shelf.found(examples, spec, spec.passages)]
+
+
 def as_served(shelf: Shelf, examples: Sequence[Example], spec: RetrievalSpec) -> list[Example]:
     """With what is really found for each, as far as its score allows."""
-    return [
-        shelf.shown(example, [(one.file, one.number) for one in found if one.score >= spec.min_score])
-        for example, found in zip(examples, shelf.found(examples, spec, spec.passages), strict=True)
-    ]
+    return [shelf.shown(example, keys) for example, keys in zip(examples, served(shelf, examples, spec), strict=True)]
 
 
 def as_learned(
@@ -87,16 +89,20 @@ def as_learned(
     for example, found, gold in zip(examples, ranked, shelf.gold(examples), strict=True):
         dice = random.Random(f"{seed}:{example.prompt_key}:{example.line}")  # noqa: S311 - an order, not a secret
         keys = [(one.file, one.number) for one in found]
-        served = [(one.file, one.number) for one in found[: spec.passages] if one.score >= spec.min_score]
+        put = _allowed(found[: spec.passages], spec)
         if gold:
             holding = set(_holding(shelf.cut, example.answer))
             distractors = [key for key in keys if key not in holding]
-            size = max(1, len(served))
+            size = max(1, len(put))
             without = dice.random() < without_gold_share
-            served = distractors[:size] if without else [gold[0], *distractors[: size - 1]]
-        dice.shuffle(served)
-        made.append(shelf.shown(example, served))
+            put = distractors[:size] if without else [gold[0], *distractors[: size - 1]]
+        dice.shuffle(put)
+        made.append(shelf.shown(example, put))
     return made
+
+
+def _allowed(found: Sequence[Found], spec: RetrievalSpec) -> list[Key]:
+    return [(one.file, one.number) for one in found if one.score >= spec.min_score]
 
 
 def _holding(cut: Cut, answer: str) -> list[Key]:

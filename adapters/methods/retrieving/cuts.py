@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from adapters.retrieval.gold import Texts
 
 DOCUMENTS, RETRIEVAL = "documents", "retrieval"
-SIZES = (3 / 8, 5 / 8, 15 / 16)
-"""Of the encoder's window, which a heading shares: 96, 160 and 240 tokens of MiniLM's 256. What is longer it does not read."""
-DEFAULT_WINDOW = 256
+SIZES = (3 / 7, 5 / 7, 1)
+"""Of the encoder's window without HEADING_TOKENS: 96, 160 and 224 tokens of MiniLM's 256. What is longer it does not read."""
+HEADING_TOKENS, DEFAULT_WINDOW = 32, 256
 UNREADABLE = "unreadable_document"
 
 Key = tuple[str, int]
@@ -105,11 +105,22 @@ def documents(run: Path) -> Documents:
     return Documents(files, {})
 
 
+def prepared_folder(run: Path, document: str, chunking: Chunking) -> Path:
+    """Where a document lies as the run has cut and encoded it (`adapters/retrieval/prepared.py`)."""
+    return run / RETRIEVAL / "prepared" / f"{document}-{chunking.max_tokens}"
+
+
+def encoded_by(run: Path, chunking: Chunking) -> str:
+    """The identity of the encoder whose vectors those are. Loads no index."""
+    meta: dict[str, Any] = json.loads((run / RETRIEVAL / str(chunking.max_tokens) / "meta.json").read_bytes())
+    return str(meta["encoder_id"])
+
+
 def sizes(encoder_folder: Path) -> list[Chunking]:
     """That the encoder reads whole, the shortest first."""
     said = encoder_folder / "sentence_bert_config.json"
     window: Any = json.loads(said.read_bytes()).get("max_seq_length") if said.is_file() else None
-    return [Chunking(max_tokens=max(50, round(share * (window or DEFAULT_WINDOW)))) for share in SIZES]
+    return [Chunking(max_tokens=max(50, round(share * ((window or DEFAULT_WINDOW) - HEADING_TOKENS)))) for share in SIZES]
 
 
 def cut(
@@ -122,11 +133,11 @@ def cut(
     from adapters.retrieval import encoder, generation
     from adapters.retrieval.prepared import prepare
 
-    count, place = counter(encoder_folder), run / RETRIEVAL
+    count = counter(encoder_folder)
     prepared: dict[str, Path] = {}
     for document, path in found.files.items():
         between()
-        folder = place / "prepared" / f"{document}-{chunking.max_tokens}"
+        folder = prepared_folder(run, document, chunking)
         try:
             prepare(path, path.name, folder, chunking, count, encode)
         except InvalidInput as wrong:
@@ -137,7 +148,7 @@ def cut(
         prepared[document] = folder
     if not prepared:
         raise InvalidInput(f"no document can be read: {next(iter(found.unreadable.values()))}", param="docs")
-    built = place / str(chunking.max_tokens)
+    built = run / RETRIEVAL / str(chunking.max_tokens)
     if not built.is_dir():
         generation.build(built, prepared, encoder.identity(encoder_folder))
     return Cut(chunking, generation.Generation.open(built), prepared, count)

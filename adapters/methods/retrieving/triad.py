@@ -17,6 +17,7 @@ from adapters.methods.contract import Asked, Choosing
 from adapters.methods.retrieving.contexts import Shelf
 from adapters.methods.retrieving.cuts import Key
 from adapters.methods.trials import Candidate, Trials
+from adapters.retrieval.gold import holds
 
 ARMS = ("closed_book", "oracle_passage", "retrieved_passages", "random_passages")
 DISTANCES = {
@@ -28,12 +29,11 @@ DISTANCES = {
 """Each the first arm's score less the second's, on the same rows."""
 
 
-def triad(
-    choosing: Choosing, shelf: Shelf, rows: Sequence[Example], served: Sequence[Example], passages: int
-) -> dict[str, Any]:
-    """Scores of the arms on the rows that a passage answers. `served`: the rows with what is found for them.
+def triad(choosing: Choosing, shelf: Shelf, rows: Sequence[Example], found: Sequence[Sequence[Key]]) -> dict[str, Any]:
+    """Scores of the arms on the rows that a passage answers. `found`: what a gateway would show before each row.
 
-    Without such rows there is nothing to tell apart, and it says only that.
+    `answer_held` is the share of answers in which the wanted one stands: far above the score, the base knows what to say and
+    not how, which shots or training teach. Without such rows there is nothing to tell apart, and it says only that.
     """
     answers = shelf.gold(rows)
     told = [at for at, gold in enumerate(answers) if gold]
@@ -46,8 +46,8 @@ def triad(
     arms: dict[str, list[Example]] = {
         "closed_book": [rows[at] for at in told],
         "oracle_passage": [shelf.shown(rows[at], answers[at][:1]) for at in told],
-        "retrieved_passages": [served[at] for at in told],
-        "random_passages": [shelf.shown(rows[at], _random(keys, passages, answers[at], dice)) for at in told],
+        "retrieved_passages": [shelf.shown(rows[at], found[at]) for at in told],
+        "random_passages": [shelf.shown(rows[at], _random(keys, len(found[at]) or 1, answers[at], dice)) for at in told],
     }
     asked = dataclasses.replace(choosing, validation=[rows[at] for at in told])
     trials = Trials(asked, len(told))
@@ -57,7 +57,10 @@ def triad(
         put = [Asked(example, template) for example in arms[arm]]
         (trial,) = trials.stage([Candidate(arm.replace("_", " "), lambda examples, put=put: put[: len(examples)])])  # type: ignore[misc]
         values[arm] = trial.values
-        said[arm] = mean_of(trial.values, seed).to_json() | {"prompt_tokens": round(trial.prompt_tokens, 1)}
+        held = [float(holds(answer, rows[at].answer)) for at, answer in zip(told, trial.answers, strict=True)]
+        said[arm] = mean_of(trial.values, seed).to_json() | {
+            "answer_held": mean_of(held, seed).to_json(), "prompt_tokens": round(trial.prompt_tokens, 1),
+        }  # fmt: skip
     differences = {
         name: paired([one - other for one, other in zip(values[high], values[low], strict=True)], [1] * len(told), seed)
         for name, (high, low) in DISTANCES.items()
@@ -68,5 +71,6 @@ def triad(
 
 
 def _random(keys: Sequence[Key], passages: int, but: Sequence[Key], dice: random.Random) -> list[Key]:
+    """As many as were found, none of which answers."""
     others = [key for key in dice.sample(keys, min(len(keys), passages + len(but))) if key not in but]
     return others[:passages]
