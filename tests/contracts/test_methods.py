@@ -194,5 +194,5 @@ def test_few_shot_refuses_long_conversations() -> None:
 
 
 def test_a_method_that_cannot_be_carried_out_is_refused_by_name() -> None:
-    with pytest.raises(InvalidInput, match="zero_shot, few_shot, many_shot, head"):
+    with pytest.raises(InvalidInput, match="zero_shot, few_shot, many_shot, rag, head"):
         method("telepathy")
