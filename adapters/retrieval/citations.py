@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from adapters.retrieval.words import EMPTY_WORDS, WORD
+from adapters.retrieval.words import EMPTY_WORDS, WORD, folded
 
 MARKER = re.compile(r"\[(\d{1,3})\]")
 SENTENCE = re.compile(r"[^.!?\n]*(?:[.!?](?![\s\"')\]]|$)[^.!?\n]*)*[.!?]*[\"')\]]*")
@@ -86,5 +86,4 @@ def _sentences(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _telling(text: str) -> frozenset[str]:
-    found = frozenset(word.lower() for word in WORD.findall(text))
-    return found - EMPTY_WORDS
+    return frozenset(WORD.findall(folded(text))) - EMPTY_WORDS

@@ -89,7 +89,8 @@ def write(texts: Iterable[str], folder: Path) -> None:
     for new, term in enumerate(ordered):
         place[numbers[term]] = new
     bm25: Any = bm25s.BM25(method="lucene")
-    bm25.index(([place[row].tolist() for row in rows], {term: new for new, term in enumerate(ordered)} or {"": 0}),
+    with np.errstate(invalid="ignore"):  # the mean length of texts without a word
+        bm25.index(([place[row].tolist() for row in rows], {term: new for new, term in enumerate(ordered)} or {"": 0}),
                create_empty_token=False, show_progress=False)  # fmt: skip
     bm25.vocab_dict = {}  # kept by us, where it need not be loaded
     bm25.save(folder, show_progress=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 
 WORD = re.compile(r"\w+(?:[-.]\w+)*")
 PART = re.compile(r"[^\W_]+")
@@ -18,10 +19,15 @@ EMPTY_WORDS = frozenset({
 """English words that say nothing of what a text is about."""
 
 
+def folded(text: str) -> str:
+    """The text without what one writer spells so and another otherwise: case, ligatures, accents as signs of their own."""
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
+
+
 def words(text: str) -> list[str]:
     """Lower-cased words in order. One that holds `_`, `-` or `.` (`foo_bar`, `max-loras`, `3.11`) is followed by its parts."""
     found: list[str] = []
-    for word in WORD.findall(text.lower()):
+    for word in WORD.findall(folded(text)):
         found.append(word)
         parts = PART.findall(word)
         if len(parts) > 1:

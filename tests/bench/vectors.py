@@ -1,8 +1,8 @@
 """Nearest vectors at 100 thousand and a million rows: time to build, memory, search latency, and recall beside exact search.
 
 The rows are synthetic: unit vectors of 384 numbers around many centres, spread in few directions each, as embeddings of texts
-are (`--kind clustered`; the neighbours' cosines and the estimated intrinsic dimension are printed, and `--like FILE.npy` prints
-the same of real vectors). `--kind uniform` spreads them over the whole sphere, which no encoder does and no graph likes.
+are (`--kind clustered`; the neighbours' cosines and the estimated intrinsic dimension are printed, and `--vectors FILE.npy`
+measures real ones beside them). `--kind uniform` spreads them over the whole sphere, which no encoder does and no graph likes.
 """
 
 from __future__ import annotations
@@ -37,14 +37,13 @@ def main(flags: Sequence[str] = ()) -> None:
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--seconds", type=float, default=5.0, help="of searching, for each number of callers")
     parser.add_argument("--threads", type=int, default=1, help="that build the graph")
-    parser.add_argument("--like", type=Path, help="real vectors (.npy) to compare the synthetic ones with")
+    parser.add_argument("--vectors", type=Path, help="real ones instead, a .npy file of float32 (rows, width) of length 1")
     asked = parser.parse_args(list(flags))
-    if asked.like is not None:
-        print(f"{asked.like.name}: {shape_of(np.load(asked.like))}")
-    for rows in asked.rows:
-        vectors = made(rows + QUESTIONS, asked.kind)
+    given = None if asked.vectors is None else np.random.default_rng(0).permutation(np.load(asked.vectors))
+    for rows in asked.rows if given is None else [len(given) - QUESTIONS]:
+        vectors = made(rows + QUESTIONS, asked.kind) if given is None else given
         questions, stored = vectors[rows:], vectors[:rows]
-        print(f"{rows:,} rows, {asked.kind}: {shape_of(stored)}", flush=True)
+        print(f"{rows:,} rows, {asked.kind if given is None else asked.vectors.name}: {shape_of(stored)}", flush=True)
         truth = _exact(stored, questions)
         for kind in asked.index:
             _measure(kind, stored, questions, truth, asked)
