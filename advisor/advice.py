@@ -105,12 +105,14 @@ def from_dataset(
         stated = dataclasses.replace(stated or Stated(), gpu_gib=gpu_gib)
     if stated is not None:
         found += stated.evidence()
-    return advise(found, facts=facts, base_name=base_name, file=shown_as or str(path))
+    shown_docs = "DOCS" if docs is None else str(docs)
+    return advise(found, facts=facts, base_name=base_name, file=shown_as or str(path), docs=shown_docs)
 
 
 def advise(
-    evidence: Sequence[Evidence], *, facts: BaseFacts | None = None, base_name: str | None = None, file: str = "FILE"
-) -> Advice:
+    evidence: Sequence[Evidence], *, facts: BaseFacts | None = None, base_name: str | None = None, file: str = "FILE",
+    docs: str = "DOCS",
+) -> Advice:  # fmt: skip
     """What the rules make of the evidence. Without `facts`, a stated params_b stands for a decoder of typical shape."""
     found = by_name(evidence)
     params_b = number(found, "params_b")
@@ -131,5 +133,5 @@ def advise(
         ranking=tuple(ranked),
         evidence=(*whole.values(), *gaps),
         would_change_if=tuple(would_change_if(found, facts)),
-        plan=plan(ranked, whole, facts, file=file, base=base_name),
+        plan=plan(ranked, whole, facts, file=file, base=base_name, docs=docs),
     )

@@ -15,23 +15,25 @@ from advisor.evidence import Found, number
 from advisor.ranking import Ranked
 
 
-def plan(ranked: Sequence[Ranked], found: Found, facts: BaseFacts | None, *, file: str, base: str | None) -> dict[str, Any]:
+def plan(
+    ranked: Sequence[Ranked], found: Found, facts: BaseFacts | None, *, file: str, base: str | None, docs: str = "DOCS"
+) -> dict[str, Any]:  # fmt: skip
     """`method`, `commands`, `recipe` (None without a base), `expected_seconds` of training (None if not known), `note`.
 
-    The method is the best ranked of those that Graft can make; `note` says so where that is not the recommendation.
-    `found` is complete.
+    The method is the best ranked of those that fit; `note` says so where that is not the recommendation. `found` is
+    complete; `docs` is the folder of documents, or what stands for one.
     """
-    makeable = [one for one in ranked if one.method in METHODS and one.fits is not False]
+    fitting = [one for one in ranked if one.fits is not False]
     rows = number(found, "n_examples")
-    if not makeable:
-        return _nothing("no method that can be made fits; take a smaller base or a larger machine")
+    if not fitting:
+        return _nothing("no method fits; take a smaller base or a larger machine")
     if rows is not None and rows < FEWEST_ROWS:
         return _nothing(f"bring at least {FEWEST_ROWS} rows: with fewer, nothing can be held out to measure on")
-    method = makeable[0].method
-    others = ", ".join(METHODS)
-    note = "" if method == ranked[0].method else f"{ranked[0].method} cannot be made here yet; the best of {others} is {method}"
+    method = fitting[0].method
+    note = "" if method == ranked[0].method else f"{ranked[0].method} does not fit; the best that does is {method}"
     recipe = None if facts is None or rows is None else defaults(method, int(rows), facts)
     command = ["graft", "tune", file, *([] if base is None else ["--base", base]), "--name", _name(file), "--method", method]
+    command += ["--docs", docs] if METHODS[method].retrieves else []
     trains = METHODS[method].weights is not None
     knobs = {}
     if recipe is not None and trains:

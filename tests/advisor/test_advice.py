@@ -73,11 +73,11 @@ def test_the_plan_is_a_command_that_can_be_run(tmp_path: Path) -> None:
     assert made.plan["expected_seconds"] > 0
 
 
-def test_a_method_that_cannot_be_made_yet_is_advised_all_the_same() -> None:
+def test_the_plan_of_what_searches_documents_asks_for_them() -> None:
     made = from_numbers(Stated(needs_new_knowledge=True, knowledge_changes=True, n_examples=100))
-    assert made.method == "rag"
-    assert made.plan["method"] != "rag"
-    assert made.plan["note"].startswith("rag cannot be made here yet")
+    assert made.method == made.plan["method"] == "rag"
+    assert made.plan["commands"] == ["graft tune FILE --name file --method rag --docs DOCS"]
+    assert made.plan["note"] == ""
 
 
 def test_rows_too_few_to_hold_any_out_get_no_command() -> None:
