@@ -7,16 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import openai
 import pytest
 
+from adapters.embedded import encoder_folder
 from adapters.errors import InvalidInput
-from adapters.tuning.request import read_request
+from adapters.prompting.pool import open_pool
+from adapters.prompting.selectors.choosing import choose
+from adapters.prompts import render
+from adapters.retrieval.encoder import Encoder
+from adapters.tuning import run
+from adapters.tuning.recipe import Recipe
+from adapters.tuning.request import RunRequest, create, read_request
 from gateway import settings, tuning
 from gateway.cli import prompt_fitting
 from gateway.cli.candidates import print_candidates
 from gateway.cli.course import how_far
 from gateway.cli.jobs import _line
-from tests.tiny import tiny_llama, write_pairs
+from gateway.jobs.tasks import KINDS
+from tests.gateway.conftest import BASE, Gateway, Home, eventually, gateway_on
+from tests.tiny import TOPICS, tiny_llama, write_pairs
 
 REPORT = {
     "chosen": "balanced, 8 shots", "why": "the cheapest", "metric": "exact_match", "n": 24,
@@ -64,6 +74,40 @@ def test_the_vectors_of_a_pool_are_made_by_the_encoder_that_serves(tmp_path: Pat
 
 def test_fixed_shots_by_number_need_no_encoder(tmp_path: Path, base: Path) -> None:
     assert placed(tmp_path, base, encoder="http://127.0.0.1:9", shots=3).encoder is None
+
+
+def test_a_fitted_prompt_is_published_and_asked_as_it_was_scored(home: Home, base: Path, tmp_path: Path) -> None:
+    recipe = Recipe("few_shot", selector="knn", shots=3, fitting_rows=4)
+    run_folder = tmp_path / "job-1"
+    create(
+        run_folder, RunRequest("routing", BASE, base, home.path / "models", recipe), write_pairs(tmp_path / "rows.jsonl", 60)
+    )
+    result = run.execute(run_folder)
+    with gateway_on(home) as gateway:
+        payload = {"name": "routing", "run": str(run_folder), "publish": "always"}
+        assert KINDS["tune"].settle(payload, gateway.settings, home.names).result["published"]
+        question = "ticket 999: my parcel and courier"
+        eventually(lambda: answers(gateway, question), 120)  # the encoder starts when it is first needed
+        sent = json.loads(gateway.stub()["last_body"])
+    draft = home.registry.read("routing", result.digest12)
+    folder = home.registry.pool_folder(draft)
+    assert draft.prompt is not None
+    assert draft.prompt.select is not None
+    assert folder is not None
+    vector = Encoder(encoder_folder()).encode([question])[0]
+    chosen = choose(open_pool(folder), draft.prompt.select, question, vector)
+    assert len(chosen) == 3
+    assert sent["messages"] == render(draft.prompt, [{"role": "user", "content": question}], chosen)
+    assert sent["structured_outputs"] == {"choice": sorted(TOPICS)}
+    assert sent["temperature"] == 0
+
+
+def answers(gateway: Gateway, question: str) -> bool:
+    try:
+        gateway.openai().chat.completions.create(model="routing", messages=[{"role": "user", "content": question}])
+    except (openai.NotFoundError, openai.InternalServerError, openai.APITimeoutError):
+        return False
+    return True
 
 
 def test_fit_hands_over_what_was_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
