@@ -57,7 +57,8 @@ class Served:
     async def encode(self, texts: Sequence[str], *, bulk: bool, cut: bool) -> list[Known]:
         del bulk  # the server knows no such thing
         about = await self.about()
-        digests = [digest_of(about.encoder, text) for text in texts]
+        # what was cut is kept apart: only the server can tell whether a text is too long for who wants it whole
+        digests = [digest_of(f"{about.encoder} cut" if cut else about.encoder, text) for text in texts]
         known = {digest: found for digest in digests if (found := self._cache.get(digest)) is not None}
         asked = {digest: text for digest, text in zip(digests, texts, strict=True) if digest not in known}
         parts = [list(asked.items())[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
