@@ -63,10 +63,12 @@ class Rag:
         decided = _by_answers(choosing, shelf, chosen, fitting) if self._by_answers else _by_recall(chosen, fitting, recipe)
         spec, report["passages"] = decided
         report["passages"]["without_room"] = [one.passages for one in specs if one not in fitting]
-        report["threshold"] = _threshold(chosen, spec, others)
-        report["triad"] = triad(choosing, shelf, rows, served(shelf, rows, spec))
-        said = {"passages": spec.passages, "lexical_weight": spec.lexical_weight, "min_score": spec.min_score}
-        choosing.progress.event("chosen", **report["chunking"], **said)
+        found = served(shelf, rows, spec)
+        silent = recall.share([float(not keys) for keys in found])
+        report["threshold"] = _threshold(chosen, spec, others) | {"rows_without_passages": silent}
+        report["triad"] = triad(choosing, shelf, rows, found)
+        name = f"{spec.passages} passages of at most {chosen.cut.chunking.max_tokens} tokens"
+        choosing.progress.event("chosen", name=name, lexical_weight=spec.lexical_weight, min_score=spec.min_score)
         return Fitted(choosing.ground.template, Sampling(temperature=0.0), None, spec, report)
 
     def asked(self, fitted: Fitted, examples: Sequence[Example], choosing: Choosing) -> list[Asked]:
