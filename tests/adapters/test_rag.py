@@ -168,7 +168,7 @@ def test_everything_is_chosen_on_the_rows_and_each_choice_says_by_what(usual: tu
     assert 0 < of(fitted).min_score <= report["threshold"]["highest"]
 
 
-def test_the_triad_tells_what_is_missing_from_what_is_def test_the_triad_tells_what_is_missing_from_what_is_not_found_and_what_is_not_read(
+def test_the_triad_tells_what_is_missing_from_what_is_not_found_and_what_is_not_read(
     usual: tuple[Choosing, Fitted],
 ) -> None:
     worth = usual[1].report["triad"]
