@@ -22,7 +22,7 @@ from gateway.serving.relay import Renaming, events, whole
 class Answer(Answering):
     def __init__(self, serving: Serving, route: Route, body: bytes) -> None:
         super().__init__(serving, body)
-        self.route = route
+        self.route = self.asked_at = route
 
     def read(self) -> Ask:
         return read(self.body, self.route)

@@ -63,6 +63,8 @@ class Answering(ABC):
 
     route: Route
     """Of the engine."""
+    asked_at: str
+    """Of the gateway, for the metrics."""
 
     def __init__(self, serving: Serving, body: bytes) -> None:
         self.serving, self.body, self.telemetry = serving, body, serving.telemetry
@@ -129,7 +131,7 @@ class Answering(ABC):
             self.telemetry.tokens.labels(model.name, "prompt").inc(self.tally.usage.prompt_tokens)
             self.telemetry.tokens.labels(model.name, "completion").inc(self.tally.usage.completion_tokens or 0)
         if self.tally.complete:
-            self.telemetry.duration.labels(self.route, model.name).observe(time.monotonic() - self.began)
+            self.telemetry.duration.labels(self.asked_at, model.name).observe(time.monotonic() - self.began)
 
     async def start(self, send: Send, asked: Asked, headers: dict[str, str]) -> None:
         """The status line; from here on a failure can no longer be one."""

@@ -31,7 +31,7 @@ _DATA, _DONE = b"data: ", b"data: [DONE]"
 
 
 class Respond(Answering):
-    route = CHAT
+    route, asked_at = CHAT, "/v1/responses"
 
     def __init__(self, serving: Serving, body: bytes) -> None:
         super().__init__(serving, body)

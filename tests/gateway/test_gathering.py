@@ -19,14 +19,13 @@ from adapters.prompting.selectors.choosing import choose
 from adapters.prompts import PromptTemplate, Selection, Shot
 from adapters.registry import Registry
 from adapters.retrieval.filters import matches, parse_filter
-from gateway.serving.compose import compose, read
+from gateway.serving.compose import CHAT, Route, compose, read
 from gateway.serving.gather import Gatherer, joined, needs_gathering, search_for
 from gateway.serving.gathered import Gathered
 from gateway.stores.searching import Hit
 from gateway.telemetry import Telemetry
 from gateway.wire.context import Wish
 
-CHAT = "/v1/chat/completions"
 PLAIN = AdaptedModel("tiny", 0, "tiny")
 SHOTS = (Shot("the red apple", "fruit"), Shot("a green pear", "fruit"), Shot("an old oak", "tree"), Shot("a tall fir", "tree"))
 TEXTS = {
@@ -243,3 +242,14 @@ def test_models_and_questions_that_need_nothing_pass_by() -> None:
     assert not needs_gathering(ask, PLAIN)
     assert not needs_gathering(ask, prompted)
     assert b'[  {"role":"user","content":"\\u00e9"}]' in compose(ask, PLAIN, CHAT), "the caller's bytes"
+
+
+@pytest.mark.parametrize(
+    ("model", "more"),
+    [(dataclasses.replace(PLAIN, retrieval=RetrievalSpec("garden")), {}), (PLAIN, {"graft": {"store": "garden"}})],
+)
+def test_a_plain_completion_has_no_place_for_passages(model: AdaptedModel, more: dict[str, Any]) -> None:
+    route: Route = "/v1/completions"
+    with pytest.raises(InvalidInput, match=CHAT) as caught:
+        compose(read(json.dumps({"model": "m", "prompt": "hi"} | more).encode(), route), model, route)
+    assert caught.value.code == "unsupported_endpoint"

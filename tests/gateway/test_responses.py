@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import openai
 import pytest
 from openai.types.responses import Response
@@ -167,13 +168,13 @@ def test_calls_and_their_outputs_become_the_messages_of_a_chat() -> None:
 
 def test_a_call_of_the_engine_is_told_as_an_item_of_its_own() -> None:
     def pieces(*calls: dict[str, Any], **more: Any) -> Chunk:
-        return msgspec_chunk({"choices": [{"delta": {"tool_calls": list(calls)}} | more]})
+        return chunk_of({"choices": [{"delta": {"tool_calls": list(calls)}} | more]})
 
     telling = Telling(read_request(b'{"model": "m", "input": "hi"}'), "", None, {})
     told = b"".join(
         [
             *telling.begin(),
-            *telling.told(msgspec_chunk({"choices": [{"delta": {"content": "Let me see."}}]})),
+            *telling.told(chunk_of({"choices": [{"delta": {"content": "Let me see."}}]})),
             *telling.told(pieces({"index": 0, "id": "x", "function": {"name": "weather", "arguments": ""}})),
             *telling.told(pieces({"index": 0, "function": {"arguments": '{"city": '}})),
             *telling.told(pieces({"index": 0, "function": {"arguments": '"Paris"}'}})),
@@ -189,9 +190,7 @@ def test_a_call_of_the_engine_is_told_as_an_item_of_its_own() -> None:
     assert told.count(b"event: response.function_call_arguments.done") == 2
 
 
-def msgspec_chunk(raw: dict[str, Any]) -> Chunk:
-    import msgspec
-
+def chunk_of(raw: dict[str, Any]) -> Chunk:
     return msgspec.convert(raw, Chunk)
 
 
@@ -251,7 +250,9 @@ def test_a_response_cannot_be_asked_for_again(gateway: Gateway) -> None:
 def test_headers_and_metrics_are_those_of_every_answer(gateway: Gateway) -> None:
     answered = f'graft_requests_total{{model="{BASE}",route="/v1/responses",status="200"}}'
     tokens = f'graft_tokens_total{{model="{BASE}",type="completion"}}'
-    before = gateway.metric(answered), gateway.metric(tokens)
+    timed = f'graft_request_duration_seconds_count{{model="{BASE}",route="/v1/responses"}}'
+    before = [gateway.metric(line) for line in (answered, tokens, timed)]
     raw = gateway.openai().responses.with_raw_response.create(model=BASE, input="hi")
     assert raw.headers["x-graft-model"] == f"{BASE}@0"
-    assert (gateway.metric(answered), gateway.metric(tokens)) == (before[0] + 1, before[1] + 2)
+    after = [gateway.metric(line) for line in (answered, tokens, timed)]
+    assert after == [before[0] + 1, before[1] + 2, before[2] + 1]

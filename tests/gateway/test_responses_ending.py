@@ -43,8 +43,8 @@ def test_a_caller_who_leaves_before_the_first_byte_ends_the_engines_work(start: 
         caller = send(gateway, stream=stream)
         eventually(lambda: gateway.stub()["running"] == 1)
         caller.close()
-        eventually(lambda number=number: gateway.stub()["aborted"] == number, 5)  # type: ignore[misc]
-        eventually(lambda number=number: gateway.metric(phase) == number, 5)  # type: ignore[misc]
+        eventually(lambda number=number: gateway.stub()["aborted"] == number, 5)
+        eventually(lambda number=number: gateway.metric(phase) == number, 5)
     assert gateway.stub()["running"] == 0
     assert gateway.metric(f'graft_inflight{{model="{BASE}"}}') == 0
 
