@@ -128,7 +128,7 @@ def _run(asked: argparse.Namespace, flags: list[str]) -> None:
     base = open_base(bases.default_name(folder.name), folder, graphs=not asked.no_graphs)
     gc.freeze()  # what is loaded stays, and need not be looked through again
     same = {
-        "versions": _versions(), "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor(),
+        "versions": _versions(), "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "graphs": base.graphs, "command": asked.command or f"python -m tests.bench outcomes {shlex.join(flags)}",
     }  # fmt: skip
     spent = guessed = 0.0

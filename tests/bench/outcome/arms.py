@@ -133,7 +133,8 @@ def _head(cell: Cell, task: Task, base: Base) -> Played:
     import torch
 
     rows, began = task.rows(cell.n, cell.seed), time.monotonic()
-    vectors, asked = torch.from_numpy(task.train_vectors(rows)), torch.from_numpy(task.test_vectors)
+    both = (task.train_vectors(rows), task.test_vectors)
+    vectors, asked = (torch.from_numpy(one).to(base.model.device) for one in both)
     found, penalty, parameters = predicted(vectors, [row.answer for row in task.train(rows)], asked, cell.seed)
     return Played(found, train_s=time.monotonic() - began, parameters=parameters, recipe={"penalty": penalty})
 

@@ -24,7 +24,7 @@ def predicted(vectors: torch.Tensor, labels: Sequence[str], asked: torch.Tensor,
     import torch
 
     known = sorted(set(labels))
-    wanted = torch.tensor([known.index(label) for label in labels])
+    wanted = torch.tensor([known.index(label) for label in labels], device=vectors.device)
     penalty = _penalty(vectors, wanted, len(known), seed)
     weights, bias = _fit(vectors, wanted, len(known), penalty)
     found = (asked @ weights.T + bias).argmax(dim=1).tolist()
@@ -40,12 +40,13 @@ def _penalty(vectors: torch.Tensor, wanted: torch.Tensor, classes: int, seed: in
     losses = dict.fromkeys(PENALTIES, 0.0)
     judged = 0
     for fold in range(FOLDS):
-        inside = torch.tensor([one != fold for one in folds])
+        inside = torch.tensor([one != fold for one in folds], device=vectors.device)
         seen = set(wanted[inside].tolist())
-        outside = torch.tensor([one == fold and label in seen for one, label in zip(folds, wanted.tolist(), strict=True)])
-        judged += int(outside.sum())
-        if not outside.any():
+        rows = [row for row, label in enumerate(wanted.tolist()) if folds[row] == fold and label in seen]
+        judged += len(rows)
+        if not rows:
             continue
+        outside = torch.tensor(rows, device=vectors.device)
         for penalty in PENALTIES:
             weights, bias = _fit(vectors[inside], wanted[inside], classes, penalty)
             losses[penalty] += cross_entropy(vectors[outside] @ weights.T + bias, wanted[outside], reduction="sum").item()
@@ -67,8 +68,8 @@ def _fit(vectors: torch.Tensor, wanted: torch.Tensor, classes: int, penalty: flo
     import torch
     from torch.nn.functional import cross_entropy
 
-    weights = torch.zeros(classes, vectors.shape[1], requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
+    weights = torch.zeros(classes, vectors.shape[1], device=vectors.device, requires_grad=True)
+    bias = torch.zeros(classes, device=vectors.device, requires_grad=True)
     solver = torch.optim.LBFGS([weights, bias], max_iter=100, history_size=10, line_search_fn="strong_wolfe")
 
     def loss() -> torch.Tensor:
