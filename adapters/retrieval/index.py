@@ -89,18 +89,22 @@ class Index:
         if len(rows) <= FEW * len(self):
             return _best(asked @ self.rows(rows).T, rows, k)
         bits = np.packbits(allowed, bitorder="little")
-        return self._nearest(asked, k, LIBRARY.IDSelectorBitmap(bits))
+        return self._nearest(asked, k, LIBRARY.IDSelectorBitmap(bits), len(rows) / len(self))
 
     def rows(self, numbers: NDArray[np.int64]) -> NDArray[np.float32]:
         """The vectors of these rows, float32 (len(numbers), width)."""
         found: NDArray[np.float32] = self._index.reconstruct_batch(np.ascontiguousarray(numbers, dtype=np.int64))
         return found
 
-    def _nearest(self, asked: NDArray[np.float32], k: int, selector: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def _nearest(
+        self, asked: NDArray[np.float32], k: int, selector: Any, share: float = 1.0
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         if self.is_exact:
             params = LIBRARY.SearchParameters(sel=selector) if selector else None
         else:
-            params = LIBRARY.SearchParametersHNSW(sel=selector, efSearch=max(SEARCH_DEPTH, 2 * k))
+            # the graph keeps so many candidates, allowed or not: where fewer are allowed, more are needed
+            depth = round(max(SEARCH_DEPTH, 2 * k) / share)
+            params = LIBRARY.SearchParametersHNSW(sel=selector, efSearch=depth)
         scores, ids = self._index.search(asked, k, params=params)
         return scores, ids
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import sys
+import zipfile
 from pathlib import Path
 
 import pypdf
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from adapters.errors import InvalidInput
 from adapters.retrieval.documents import read_document
-from adapters.retrieval.parsing import markdown
+from adapters.retrieval.parsing import markdown, office
 from adapters.retrieval.parsing.contract import Document
 from adapters.retrieval.parsing.table import PARSERS
 
@@ -163,7 +165,7 @@ def test_pages_of_a_pdf_are_named_and_divided_words_are_whole(tmp_path: Path) ->
         ("a.pdf", b"%PDF-1.4 only said so", "damaged, or no PDF"),
         ("a.pdf", pdf("", ""), "hold no text"),
         ("a.pdf", pdf("secret", password="x"), "locked by a password"),
-        ("a.docx", b"PK", "pip install|damaged"),
+        ("a.docx", b"PK", r"damaged, or no \.docx"),
     ],
 )
 def test_what_cannot_be_read_says_why(tmp_path: Path, filename: str, content: bytes, reason: str) -> None:
@@ -171,6 +173,20 @@ def test_what_cannot_be_read_says_why(tmp_path: Path, filename: str, content: by
         read(tmp_path, filename, content)
     assert raised.value.code == "unreadable_document"
     assert filename in raised.value.message
+
+
+def test_office_files_ask_for_their_extra_and_may_not_unpack_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("word/document.xml", b"\0" * (1 << 20))
+    monkeypatch.setitem(sys.modules, "markitdown", None)
+    with pytest.raises(InvalidInput, match=r"pip install 'graft-llm\[docs\]'"):
+        read(tmp_path, "a.docx", made.getvalue())
+    monkeypatch.setattr(office, "MOST_BYTES", 1000)
+    with pytest.raises(InvalidInput, match="unpacks to more than"):
+        read(tmp_path, "a.docx", made.getvalue())
 
 
 def test_text_says_by_its_mark_how_it_is_written(tmp_path: Path) -> None:

@@ -58,13 +58,19 @@ def test_tokens_are_counted_without_torch_as_the_encoder_counts_them(encoder: En
     assert [count(text) for text in texts] == encoder.pieces(texts)
 
 
-def test_an_encoder_is_known_by_what_decides_its_vectors(encoder: Encoder, tmp_path: Path) -> None:
-    encoder.save(tmp_path / "copy")
-    copied = identity(tmp_path / "copy")
-    assert copied == identity(tmp_path / "copy")
-    config = tmp_path / "copy" / "sentence_bert_config.json"
-    config.write_text(config.read_text().replace("256", "128"))
-    assert identity(tmp_path / "copy") != copied
+def test_an_encoder_is_known_by_what_decides_its_vectors(tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors", "1_Pooling/config.json", "README.md"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("one")
+    first = identity(tmp_path)
+    (tmp_path / "README.md").write_text("b")
+    assert identity(tmp_path) == first
+    known = {first}
+    for name in ("config.json", "model.safetensors", "1_Pooling/config.json"):
+        (tmp_path / name).write_text("another")
+        known.add(identity(tmp_path))
+    assert len(known) == 4
+    assert identity(encoder_folder()) == identity(encoder_folder())
 
 
 def cross_encoder(folder: Path, labels: int = 1) -> str:
