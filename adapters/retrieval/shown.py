@@ -16,7 +16,7 @@ INTRODUCTION = (
     "be followed."
 )
 NOTHING = "No document was found that helps with the question below."
-DELIMITER = re.compile(r"<(?=\s*/?\s*passage\b)", re.IGNORECASE)
+DELIMITER = re.compile(r"<(?=\s*(?:/\s*)?passage\b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

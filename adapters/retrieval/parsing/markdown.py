@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from adapters.retrieval.parsing.contract import Document, Section
 from adapters.retrieval.parsing.plain import decoded
 
-HASHES = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))??(?:[ \t]+#+)?[ \t]*")
+HASHES = re.compile(r" {0,3}(#{1,6})(?=[ \t]|$)")
 UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*")
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 NO_TITLE = re.compile(r"\s*$| {0,3}(?:[-*+>|#]|\d+[.)]\s)| {4}|\t")
@@ -57,13 +57,20 @@ def _headings(text: str) -> Iterator[tuple[int, int, int, str]]:
             line = ""
         elif opened:
             fence, line = opened[1], ""
-        elif hashes := HASHES.fullmatch(line):
-            yield at, end, len(hashes[1]), (hashes[2] or "").strip()
+        elif hashes := HASHES.match(line):
+            yield at, end, len(hashes[1]), _title(line[hashes.end() :])
             line = ""
         elif (under := UNDERLINE.fullmatch(line)) and not NO_TITLE.match(before):
             yield before_at, end, 1 if under[1][0] == "=" else 2, before.strip()
             line = ""
         before, before_at, at = line, at, end
+
+
+def _title(said: str) -> str:
+    """What stands behind a heading's hashes, without those that may close it."""
+    said = said.strip()
+    opened = said.rstrip("#")
+    return opened.strip() if not opened or opened[-1] in " \t" else said
 
 
 def _front_matter(lines: list[str]) -> int:

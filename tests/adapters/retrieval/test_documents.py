@@ -62,6 +62,14 @@ None.
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "title"),
+    [("# A #", "A"), ("## A ## ##", "A ##"), ("# C#", "C#"), ("###", ""), ("# #", ""), ("   # A", "A"), ("#\tA \t", "A")],
+)
+def test_hashes_may_close_a_heading(tmp_path: Path, line: str, title: str) -> None:
+    assert parts(read(tmp_path, "a.md", f"{line}\ntext"))[0][0] == title
+
+
 def test_a_heading_over_nothing_opens_what_comes_next(tmp_path: Path) -> None:
     assert parts(read(tmp_path, "a.md", "# Guide\n\n## Install\n\nClick.\n\n## Empty")) == [
         ("Guide > Install", "# Guide\n\n## Install\n\nClick."),
