@@ -106,7 +106,7 @@ class StoreRows:
     def _attach(
         self, connection: Connection, store_id: str, files: Sequence[NewFile], batch_id: str | None, most_files: int
     ) -> None:
-        _changed(connection, store_id, last_active_at=self._clock())
+        _changed(connection, store_id, by=0, last_active_at=self._clock())  # files that wait are not found yet
         wanted = {file.file_id: file for file in files}
         there = {row.file_id: row for row in _those(connection, store_id, list(wanted))}
         replaced = []
@@ -123,6 +123,7 @@ class StoreRows:
                 connection.execute(update(VectorStoreFileRow).where(mine).values(**values))
             del wanted[file_id]
         take_out(connection, store_id, replaced)
+        _changed(connection, store_id, by=int(bool(there)))
         held = connection.scalar(select(func.count()).where(VectorStoreFileRow.store_id == store_id)) or 0
         if held + len(wanted) > most_files:
             raise InvalidInput(
@@ -241,10 +242,10 @@ def take_out(connection: Connection, store_id: str, rows: Sequence[StoreFile]) -
         connection.execute(insert(VectorStoreRemovalRow), [{"store_id": store_id, "file_id": one} for one in fresh])
 
 
-def _changed(connection: Connection, store_id: str, **values: Any) -> None:
-    """What the store holds is changing; raises NotFound if it is gone or expired meanwhile."""
+def _changed(connection: Connection, store_id: str, *, by: int = 1, **values: Any) -> None:
+    """What may be found in the store is changing; raises NotFound if it is gone or expired meanwhile."""
     mine = update(VectorStoreRow).where(VectorStoreRow.id == store_id, VectorStoreRow.is_expired == 0)
-    if connection.execute(mine.values(revision=VectorStoreRow.revision + 1, **values)).rowcount == 0:
+    if connection.execute(mine.values(revision=VectorStoreRow.revision + by, **values)).rowcount == 0:
         raise _no_store(store_id)
 
 

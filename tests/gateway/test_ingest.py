@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import openai
 import pytest
 
 from adapters import embedded
+from adapters.errors import InvalidInput
 from adapters.retrieval.generation import Generation
 from gateway.db.database import open_database
 from gateway.db.ingest import IngestRows
@@ -26,6 +28,7 @@ from gateway.files import FileStore
 from gateway.stores.ingest import Ingest
 from gateway.stores.places import Places
 from gateway.stores.records import Included, NewFile, Status, Store, StoreFile
+from gateway.stores.tidying import alone
 from gateway.stores.workers import Workers
 from tests.gateway.conftest import Gateway, Home, eventually, gateway_on
 
@@ -55,8 +58,8 @@ class Desk:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        database = open_database(f"sqlite:///{root}/graft.db")
-        self.rows, self.ingest_rows = StoreRows(database), IngestRows(database)
+        self.database = open_database(f"sqlite:///{root}/graft.db")
+        self.rows, self.ingest_rows = StoreRows(self.database), IngestRows(self.database)
         self.files, self.places = FileStore(root / "files"), Places(root / "stores")
         self.ingest: Ingest | None = None
 
@@ -214,6 +217,46 @@ def test_another_encoder_encodes_every_file_anew(desk: Desk) -> None:
     generation = desk.generation(store)
     assert generation is not None
     assert generation.encoder_id == "other"
+
+
+def test_a_store_holds_so_many_files_and_a_lock_keeps_two_gateways_apart(desk: Desk) -> None:
+    store = desk.store()
+    desk.put_in(store, "a.txt", b"some text")
+    file = desk.files.add(io.BytesIO(b"more"), filename="b.txt", purpose="assistants")
+    with pytest.raises(InvalidInput, match="holds 1 files at most; this one has 1, and 1 are to come"):
+        desk.rows.attach(store, [NewFile(file.id, "b.txt", file.sha256, None, 100, 0, None)], most_files=1)
+    assert [one.filename for one in desk.ingest_rows.held(store.id)] == ["a.txt"]
+    with alone(desk.places, store.id) as first, alone(desk.places, store.id) as second:
+        assert (first, second) == (True, False)
+    with alone(desk.places, store.id) as again:
+        assert again
+
+
+def test_expired_files_leave_their_stores_and_expired_stores_their_disk(desk: Desk) -> None:
+    store, over = desk.store(), desk.store()
+    stays, goes = (
+        desk.put_in(store, "stays.txt", b"some text"),
+        desk.files.add(io.BytesIO(b"short-lived"), filename="goes.txt", purpose="assistants"),
+    )
+    desk.rows.attach(store, [NewFile(goes.id, "goes.txt", goes.sha256, time.time() + 5, 100, 0, None)], most_files=10)
+    desk.put_in(over, "a.txt", b"some text")
+
+    async def run() -> None:
+        async with desk.at_work():
+            assert set(await desk.settled(store)) == {"stays.txt", "goes.txt"}
+            await desk.settled(over)
+        desk.rows.modify(over, expires_after_days=1, last_active_at=time.time() - 86_401)
+        late = IngestRows(desk.database, clock=lambda: time.time() + 5)
+        assert late.sweep() == 1
+        async with desk.at_work():
+            assert set(await desk.settled(store)) == {"stays.txt"}
+            await until(lambda: not desk.places.store(over.id).exists())
+
+    asyncio.run(run())
+    generation = desk.generation(store)
+    assert generation is not None
+    assert set(generation.files) == {stays}
+    assert desk.rows.get(TENANT, over.id).is_expired, "the row stays, to say why nothing is found"
 
 
 def test_nothing_is_left_of_what_no_store_needs(desk: Desk) -> None:

@@ -17,6 +17,7 @@ from adapters.errors import Conflict, GraftError
 from gateway.cli import stores as cli
 from gateway.db.database import open_database, writing
 from gateway.db.models import VectorStoreRow
+from gateway.files import FileStore
 from tests.gateway.conftest import Gateway, Home, eventually, gateway_on
 
 REFUNDS = b"# Refunds\n\nMoney goes back to the card that was charged, within 14 days of the parcel's return.\n"
@@ -306,12 +307,17 @@ def test_what_is_wrong_is_named(
     assert refused.json()["error"]["param"] == param
 
 
-def test_overlap_is_half_of_a_chunk_at_most_and_result_files_are_refused(client: openai.OpenAI, handbook: VectorStore) -> None:
+def test_overlap_is_half_of_a_chunk_at_most_and_result_files_are_refused(
+    client: openai.OpenAI, handbook: VectorStore, served: Gateway
+) -> None:
     file_id = client.vector_stores.files.list(handbook.id).data[0].id
     wide: Any = {"type": "static", "static": {"max_chunk_size_tokens": 200, "chunk_overlap_tokens": 101}}
     with pytest.raises(openai.BadRequestError, match="half") as caught:
         client.vector_stores.files.create(handbook.id, file_id=file_id, chunking_strategy=wide)
     assert caught.value.param == "chunking_strategy.static.chunk_overlap_tokens"
+    table = FileStore(served.settings.files).keep_results(b"step,loss\n", filename="r.csv", at_ns=time.time_ns(), of="a job")
+    with pytest.raises(openai.BadRequestError, match="result file"):
+        client.vector_stores.files.create(handbook.id, file_id=table.id)
 
 
 def test_names_that_several_stores_have_lead_to_none(client: openai.OpenAI) -> None:
