@@ -10,11 +10,11 @@ import shutil
 from adapters.bases import BaseFacts
 from adapters.tuning import memory
 from adapters.tuning.recipe import defaults
-from advisor.candidates import METHODS, SUPERVISED, TRAINED
+from advisor.candidates import CANDIDATES, METHODS, SHOWING, SUPERVISED, TRAINED
 from advisor.evidence import STATED, Evidence, Found, number
 
 TYPICAL_ROW_TOKENS = 512.0
-FEW_SHOTS, MANY_SHOTS = 4, 64
+FEW_SHOTS, MANY_SHOTS = 8, 64
 RAG_TOKENS = 800
 """Three passages of 200 words at 4 tokens for 3 words."""
 
@@ -55,7 +55,7 @@ def costs(found: Found, facts: BaseFacts | None) -> list[Evidence]:
 def extra_tokens(method: str, found: Found) -> int:
     """Tokens a method puts before every question."""
     row = number(found, "tokens_per_example") or TYPICAL_ROW_TOKENS
-    if method in ("few_shot", "many_shot"):
+    if method in SHOWING:
         return round(_shots(method, found) * row)
     return RAG_TOKENS if "rag" in method else 0
 
@@ -66,7 +66,7 @@ def training_tokens(found: Found) -> float | None:
 
 
 def _shots(method: str, found: Found) -> int:
-    wanted = FEW_SHOTS if method == "few_shot" else MANY_SHOTS
+    wanted = MANY_SHOTS if method == "many_shot" else FEW_SHOTS
     rows = number(found, "n_examples")
     return wanted if rows is None else min(wanted, int(rows))
 
@@ -98,7 +98,7 @@ def _memory(method: str, found: Found, facts: BaseFacts) -> Evidence:
 
     def needs() -> float:
         # a domain's text is billions of tokens, and counted as read with all weights, in memory as in time
-        asked = memory.Work(method, micro_batch_size=rows, sequence_length=length, device=kind, weights="full")
+        asked = memory.Work(CANDIDATES[method].method, micro_batch_size=rows, sequence_length=length, device=kind, weights="full")
         return memory.predict(facts, asked).gib
 
     gib = needs()
