@@ -1,11 +1,13 @@
-"""What the rows themselves say: how many, how alike, which kind of task, which labels, how long. Knows no model.
+"""What the rows themselves say: how many, how alike, which kind of task, which labels, how long, in which language.
 
-Every number comes as Evidence. The kind of task is a guess by the shape of the answers, and says so.
+Every number comes as Evidence. The kind of task is a guess by the shape of the answers, and says so. `rows/` looks at the
+texts; a base's tokenizer counts them where it is at hand. Knows no model.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import re
 import statistics
 from collections import Counter, defaultdict
@@ -13,40 +15,69 @@ from collections.abc import Sequence
 
 from adapters.conversation import Example
 from advisor.evidence import Evidence, share
-
-CHARACTERS_PER_TOKEN = 4.0
-"""Of English text in a subword vocabulary of 30 to 150 thousand pieces; other scripts and code run lower."""
+from advisor.rows.alike import nearly_among, nearly_repeated
+from advisor.rows.counting import Counting, counted
+from advisor.rows.language import language
+from advisor.rows.texts import naturalness, variety, volatile
+from advisor.shift.sample import everyday, without_frame
 
 LABEL_WORDS = 12
 FORMAL = re.compile(r"[\d.,:/%+-]+")
 """Answers of this alone (figures, dates, versions) are facts, not labels."""
 
 
-def profile(examples: Sequence[Example]) -> list[Evidence]:
-    """Evidence about at least one row."""
+MOST_READ = 1000
+"""Rows whose language and signs are looked at, drawn by seed."""
+
+
+def profile(
+    examples: Sequence[Example], *, counting: Counting | None = None, test: Sequence[Example] | None = None, seed: int = 0
+) -> list[Evidence]:
+    """Evidence about at least one row; `counting` is the base's, `test` the rows that were set aside to judge by."""
     n = len(examples)
     answers = defaultdict(list)
     for example in examples:
         answers[example.prompt_key].append(_plain(example.answer))
     repeated = n - len({(example.prompt_key, _plain(example.answer)) for example in examples})
     contradicting = sum(len(set(given)) > 1 for given in answers.values())
-    lengths = [len(example.answer.split()) for example in examples]
-    characters = [sum(len(message.content) for message in example.messages) for example in examples]
-    tokens = sum(characters) / CHARACTERS_PER_TOKEN
-    estimate = f"characters / {CHARACTERS_PER_TOKEN:g}, the usual length of a piece of English text"
+    asked = without_frame([_asked(example) for example in examples])
+    near = sum(nearly_repeated(asked))
     found = [
         Evidence("n_examples", n, "rows", "counted in the file", n),
         Evidence("distinct_prompts", len(answers), "prompts", "counted, letter case and spacing aside", n),
         share("duplicate_share", repeated, n, "rows that repeat the question and the answer of another"),
+        share("near_duplicate_share", near, n, "rows that ask in the same or nearly the same words as one before (at least "
+              "0.8 of their words and word pairs), without what all rows share"),
         share("contradicting_share", contradicting, len(answers), "prompts that have more than one answer"),
-        Evidence("answer_words", statistics.median(lengths), "words", "median over the rows", n),
-        Evidence("longest_answer_words", max(lengths), "words", "longest in the file", n),
-        Evidence("dataset_tokens", round(tokens), "tokens", estimate, n),
-        Evidence("tokens_per_example", round(tokens / n, 1), "tokens", f"mean over the rows; {estimate}", n),
-    ]
+        *counted(examples, counting),
+    ]  # fmt: skip
+    if test:
+        found.append(_leakage(examples, test))
     kind, how = task_type(examples)
     found.append(Evidence("task_type", kind, "", how, n))
-    return found + (_labels(examples) if kind == "classification" else [])
+    found += _labels(examples) if kind == "classification" else []
+    return found + _texts(asked, examples, seed)
+
+
+def _texts(asked: Sequence[str], examples: Sequence[Example], seed: int) -> list[Evidence]:
+    drawn = random.Random(seed).sample(range(len(examples)), min(MOST_READ, len(examples)))  # noqa: S311  # a sample, no secret
+    both = [f"{asked[number]} {examples[number].answer}" for number in drawn]
+    answers = [_plain(example.answer) for example in examples]
+    return [
+        *variety(answers), *language(both), *naturalness(both, everyday()),
+        volatile([example.answer for example in examples]),
+    ]  # fmt: skip
+
+
+def _leakage(examples: Sequence[Example], test: Sequence[Example]) -> Evidence:
+    asked = without_frame([_asked(example) for example in (*examples, *test)])
+    leaked = sum(nearly_among(asked[len(examples) :], asked[: len(examples)]))
+    how = "rows of the test file that ask in the same or nearly the same words as a row to learn from"
+    return share("leakage_share", leaked, len(test), how)
+
+
+def _asked(example: Example) -> str:
+    return example.answer if example.is_document else "\n".join(message.content for message in example.prompt)
 
 
 def task_type(examples: Sequence[Example]) -> tuple[str, str]:

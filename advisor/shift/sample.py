@@ -1,5 +1,8 @@
 """Texts made comparable: a seeded handful of rows without their shared instruction, as vectors and vocabulary pieces.
 
+Whole against whole, for how far they are from each other; or in pairs of the same length (`matched`), for detectors that
+would otherwise tell long texts from short ones.
+
 The reference is about 200 everyday requests and sentences, `reference.txt` beside this file, written for this purpose;
 it stands for what a general base has seen plenty of. Knows no detector.
 """
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 200
 """Enough for an interval of a few hundredths; encoding them takes about 3 s on two cores."""
+
+MOST_CHARACTERS, MOST_PAIRS = 160, 64
+"""Of matched texts: what the reference can give without repeating itself."""
 
 REFERENCE = Path(__file__).with_name("reference.txt")
 
@@ -49,8 +55,48 @@ def of_examples(examples: Sequence[Example], encoder: Encoder, *, seed: int) -> 
 
 
 def reference(encoder: Encoder) -> Sample:
-    texts = [line for line in REFERENCE.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return _sample(texts, texts, encoder)
+    return _sample(everyday(), everyday(), encoder)
+
+
+def everyday() -> list[str]:
+    return [line for line in REFERENCE.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def matched(examples: Sequence[Example], encoder: Encoder, *, seed: int) -> tuple[Sample, Sample]:
+    """What is asked and everyday text, one of each length."""
+    chosen = random.Random(seed).sample(list(examples), min(MOST_ROWS, len(examples)))  # noqa: S311  # a sample, no secret
+    ours, theirs = pairs(without_frame([example.question for example in chosen]), everyday(), seed)
+    return _sample(ours, ours, encoder), _sample(theirs, theirs, encoder)
+
+
+def pairs(texts: Sequence[str], lines: Sequence[str], seed: int) -> tuple[list[str], list[str]]:
+    """Beginnings of our texts, of at most MOST_CHARACTERS, and for each a run of lines cut to as many characters.
+
+    At most MOST_PAIRS, and no more than can be had without using a line twice; lines are taken from all over their text.
+    """
+    order = random.Random(seed).sample(range(len(texts)), len(texts))  # noqa: S311  # an order, no secret
+    ours = [short for number in order if (short := cut(texts[number].strip(), MOST_CHARACTERS))]
+    room = sum(map(len, lines)) // max(1, max(map(len, ours), default=1))
+    count = max(1, min(MOST_PAIRS, room, len(ours), len(lines)))
+    theirs, line = list[str](), 0
+    for number, text in enumerate(ours[:count]):
+        line = max(line, number * len(lines) // count)
+        run = ""
+        while line < len(lines) and len(run) < len(text):
+            run = f"{run} {lines[line]}".strip()
+            line += 1
+        if len(run) < len(text):
+            break
+        theirs.append(cut(run, len(text)))
+    return ours[: len(theirs)], theirs
+
+
+def cut(text: str, size: int) -> str:
+    """At most so many characters, whole words where the text has words of ordinary length."""
+    if len(text) <= size:
+        return text
+    at = text.rfind(" ", size // 2, size + 1)
+    return text[: at if at > 0 else size]
 
 
 def without_frame(texts: Sequence[str]) -> list[str]:

@@ -9,7 +9,10 @@ import sys
 from importlib import import_module
 
 SHORT = ("proxy", "tuning", "placement", "starting", "switching", "merged", "prefix")
-LONG = ("adapters", "soak", "memory", "forgetting", "encoding", "vectors", "retrieving", "outcomes", "shots", "triad")
+LONG = (
+    "adapters", "soak", "memory", "forgetting", "encoding", "vectors", "retrieving", "outcomes", "shots", "triad",
+    "advisor_features",
+)  # fmt: skip
 
 
 def run(name: str, flags: list[str]) -> None:
