@@ -17,8 +17,8 @@ SHORT_ANSWER_WORDS = 4
 FOUND_SHARE = 0.7
 """A longer answer counts as held when this share of its content words stands in the text."""
 AS_GOOD = 0.9
-"""Of the best holder's score: holders from there up are gold. On two public sets of questions with labelled documents (373
-and 195 rows) these were the labelled one in 98 and 100 % of the rows, with 1.1 passages a row where 118 hold the answer."""
+"""Of the best holder's score: holders from there up are gold. On two sets of questions with labelled documents the labelled
+one was among them in 352 of 357 and in all of 195 rows where it holds the answer; 1.1 a row, where 118 and 1 hold it."""
 
 WORD = re.compile(r"\w+(?:[.\-']\w+)*")
 
