@@ -6,6 +6,7 @@ Formulas only, each with its source in `how`; what is assumed for want of a numb
 from __future__ import annotations
 
 import shutil
+from functools import lru_cache
 
 from adapters.bases import BaseFacts
 from adapters.tuning import memory
@@ -96,24 +97,32 @@ def _memory(method: str, found: Found, facts: BaseFacts) -> Evidence:
     kind = "cuda" if on_gpu(found) else "cpu"
     rows = 8
 
-    def needs() -> float:
-        # a domain's text is billions of tokens, and counted as read with all weights, in memory as in time
-        asked = memory.Work(CANDIDATES[method].method, micro_batch_size=rows, sequence_length=length, device=kind, weights="full")
-        return memory.predict(facts, asked).gib
-
-    gib = needs()
+    gib = _gib(facts, CANDIDATES[method].method, rows, length, kind)
     while have is not None and gib > have and rows > 1:  # smaller steps give the same result, more slowly
         rows //= 2
-        gib = needs()
+        gib = _gib(facts, CANDIDATES[method].method, rows, length, kind)
     how = f"formula over the base's shape, bf16, {rows} rows of {length} tokens at once (adapters/tuning/memory.py)"
     return Evidence(f"memory_gib.{method}", round(gib, 2), "GiB", how)
+
+
+@lru_cache(maxsize=4096)
+def _gib(facts: BaseFacts, method: str, rows: int, length: int, kind: str) -> float:
+    """Asked again and again while one number of an advice is moved."""
+    # a domain's text is billions of tokens, and counted as read with all weights, in memory as in time
+    asked = memory.Work(method, micro_batch_size=rows, sequence_length=length, device=kind, weights="full")
+    return memory.predict(facts, asked).gib
+
+
+@lru_cache(maxsize=1024)
+def _epochs(rows: int, facts: BaseFacts) -> int:
+    return defaults("lora", rows, facts).epochs
 
 
 def _training(method: str, found: Found, facts: BaseFacts, tflops: float) -> Evidence | None:
     tokens, rows = training_tokens(found), number(found, "n_examples")
     if tokens is None or rows is None:
         return None
-    epochs = defaults("lora", int(rows), facts).epochs if method != "head" else 1
+    epochs = _epochs(int(rows), facts) if method != "head" else 1
     flops = FLOPS_PER_PARAM[method] * facts.params * tokens * epochs
     how = f"{FLOPS_PER_PARAM[method]} FLOPs a parameter and token, {epochs} epochs, at train_tflops"
     return Evidence(f"train_seconds.{method}", round(flops / (tflops * 1e12), 1), "s", how)

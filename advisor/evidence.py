@@ -42,8 +42,9 @@ def by_name(found: Iterable[Evidence]) -> dict[str, Evidence]:
 def number(found: Found, name: str) -> float | None:
     """The value as a number (True is 1.0), or None where it is not known."""
     evidence = found.get(name)
-    value = None if evidence is None else evidence.value
-    return None if value is None or isinstance(value, str) else float(value)
+    if evidence is None or evidence.value is None or isinstance(evidence.value, str):
+        return None
+    return float(evidence.value)
 
 
 def text(found: Found, name: str) -> str | None:

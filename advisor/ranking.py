@@ -1,52 +1,106 @@
-"""From evidence to a ranking: what follows from it is worked out, every rule votes, votes are summed.
+"""From evidence to a ranking: rules vote and bar, scores are foretold, costs are taken off, and the most useful comes first.
 
-    score = 1 / (1 + exp(-(sum of a method's votes)))
-    confidence = 1 / (1 + exp(-(first's votes - second's))) * (0.5 + 0.5 * share of the decisive numbers that are known)
+    utility = expected score - burden (utility.py)        score shown = utility, 0 to 1; 0 for what is barred or does not fit
+    confidence = probability of being worth most (predicting/best.py), halved where the first does not fit either
 
-halved where the first does not fit either. Knows no data and no wording.
+Knows no data and no wording.
 """
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from adapters.bases import BaseFacts
+from advisor import utility
 from advisor.candidates import METHODS, applicable
 from advisor.cost import costs
-from advisor.evidence import Evidence, Found, by_name, number, text
-from advisor.rules.contract import Vote
-from advisor.rules.table import RULES
+from advisor.evidence import Evidence, Found, by_name, number
+from advisor.predicting import best, predict
+from advisor.predicting.contract import Predicted
+from advisor.predicting.features import family
+from advisor.predicting.figures import Outcomes, Published, outcomes, published
+from advisor.reason import Reason, because
+from advisor.rules.contract import Bar, Vote
+from advisor.rules.table import NEVER, REMARKS, RISKS, RULES
+
+METRIC = {"labels": "exact_match", "short": "exact_match", "long": "token_f1"}
+"""By the family of answers, as `adapters.evaluation.metrics.primary` decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What everything is foretold from; a proof puts its own in their place."""
+
+    published: Published = field(default_factory=published)
+    outcomes: Outcomes = field(default_factory=outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """All that a choice rests on, cheap enough to be made a hundred times with a number moved."""
+
+    found: Found
+    """Complete."""
+    profile: str
+    predicted: Mapping[str, Predicted]
+    burdens: Mapping[str, float]
+    cast: Mapping[str, list[Vote]]
+    barred: Mapping[str, list[Bar]]
+    fits: Mapping[str, bool | None]
+    """None: the base or the memory is not known."""
+    order: tuple[str, ...]
+    """Methods, the most useful first, then the barred, then those that do not fit, of which the smallest comes first."""
+    figures: Figures
+
+    @property
+    def method(self) -> str:
+        return self.order[0]
+
+    def utility(self, method: str) -> float:
+        return self.predicted[method].mean - self.burdens[method]
+
+    def eligible(self) -> list[str]:
+        return [one for one in self.order if self.fits[one] is not False and one not in self.barred]
 
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
     method: str
     score: float
-    """0 to 1."""
-    log_odds: float
+    """Expected utility, 0 to 1; 0 where the method is barred or does not fit."""
+    quality: Predicted
+    metric: str
+    """What the quality is a score of."""
+    p_best: float
+    barred: bool
     fits: bool | None
-    """None: the base or the memory is not known."""
     memory_gib: float | None
-    reasons: tuple[str, ...]
+    because: tuple[Reason, ...]
     """The weightiest first."""
+    risky: tuple[Reason, ...]
+    cost: Mapping[str, float]
+    """What is known of it by number: `train_seconds`, `prompt_tokens`, `added_ms` and their like."""
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        return tuple(map(str, self.because))
 
-DECISIVE: dict[str, tuple[str, ...]] = {
-    "n_examples": ("n_examples",),
-    "task_type": ("task_type",),
-    "domain_shift": ("domain_shift",),
-    "needs_new_knowledge": ("needs_new_knowledge", "answers_in_documents"),
-    "knowledge_changes": ("knowledge_changes",),
-    "params_b": ("params_b",),
-}
-"""The numbers an answer hangs on, and what stands for each."""
+    @property
+    def risks(self) -> tuple[str, ...]:
+        return tuple(map(str, self.risky))
 
 
 def complete(found: Found, facts: BaseFacts | None) -> dict[str, Evidence]:
     """The evidence and what follows from it: rows a label, the base's size and window, what each method costs."""
+    whole = known(found, facts)
+    return whole | by_name(costs(whole, facts))
+
+
+def known(found: Found, facts: BaseFacts | None) -> dict[str, Evidence]:
+    """As `complete`, without the costs."""
     whole = dict(found)
     rows, classes = number(found, "n_examples"), number(found, "n_classes")
     if "examples_per_class" not in whole and rows is not None and classes:
@@ -57,44 +111,95 @@ def complete(found: Found, facts: BaseFacts | None) -> dict[str, Evidence]:
         )
     if facts is not None and facts.vocab and "typical shape" not in facts.digest:
         whole["context_tokens"] = Evidence("context_tokens", facts.context, "tokens", "max_position_embeddings of the base")
-    return whole | by_name(costs(whole, facts))
+    return whole
 
 
-def rank(found: Found) -> list[Ranked]:
-    """Every method that applies, once, best first; what does not fit comes last. `found` is complete."""
+def decide(found: Found, profile: str = utility.DEFAULT, figures: Figures | None = None) -> Decision:
+    """`found` is complete. Raises InvalidInput for an unknown profile."""
+    figures = figures or Figures()
+    methods = applicable(found)
     cast: dict[str, list[Vote]] = defaultdict(list)
     for rule in RULES.values():
         for vote in rule(found):
             cast[vote.method].append(vote)
-    ranked = [_ranked(method, cast[method], found) for method in applicable(found)]
-    return sorted(ranked, key=lambda one: (one.fits is False, -one.log_odds, METHODS.index(one.method)))
+    barred: dict[str, list[Bar]] = defaultdict(list)
+    for never in NEVER.values():
+        for bar in never(found):
+            barred[bar.method].append(bar)
+    points = {one: figures.published.start[one] + sum(vote.points for vote in cast[one]) for one in methods}
+    predicted = predict.predict(found, methods, points, figures.published, figures.outcomes)
+    burdens = {one: utility.burden(one, found, profile) for one in methods}
+    fits = {one: _fits(one, found) for one in methods}
+    worth = {one: predicted[one].mean - burdens[one] for one in methods}
+
+    def place(method: str) -> tuple[bool, bool, float, int]:
+        gib = number(found, f"memory_gib.{method}")
+        first = gib if fits[method] is False and gib is not None else -worth[method]
+        return fits[method] is False, method in barred, first, METHODS.index(method)
+
+    order = sorted(methods, key=place)
+    return Decision(found, profile, predicted, burdens, cast, dict(barred), fits, tuple(order), figures)
 
 
-def judge(found: Found, facts: BaseFacts | None) -> list[Ranked]:
-    return rank(complete(found, facts))
+def rank(decision: Decision) -> list[Ranked]:
+    """Every method that applies, once, best first; what is barred comes after the others, and last what does not fit."""
+    chances = p_best(decision)
+    said = {one.name: one for one in predict.evidence(decision.predicted)} | dict(decision.found)
+    warned, remarked = _by_method(RISKS, decision.found), _by_method(REMARKS, decision.found)
+    made = []
+    for method in decision.order:
+        is_barred = method in decision.barred
+        reasons = [bar.reason for bar in decision.barred.get(method, ())]
+        reasons += [vote.reason for vote in sorted(decision.cast[method], key=lambda vote: -abs(vote.points))]
+        reasons += remarked[method]
+        reasons.append(because(said, f"foretold: {{quality.{method}:.2f}} of 1"))
+        is_out = is_barred or decision.fits[method] is False
+        worth = min(1.0, max(0.0, decision.utility(method)))
+        made.append(
+            Ranked(
+                method=method,
+                score=0.0 if is_out else round(worth, 4),
+                quality=decision.predicted[method],
+                metric=METRIC[family(decision.found)],
+                p_best=chances[method],
+                barred=is_barred,
+                fits=decision.fits[method],
+                memory_gib=number(decision.found, f"memory_gib.{method}"),
+                because=tuple(reasons),
+                risky=tuple(warned[method]),
+                cost=_cost(method, decision.found),
+            )
+        )
+    return made
 
 
-def confidence(ranked: Sequence[Ranked], found: Found) -> float:
+def _by_method(table: Mapping[str, Any], found: Found) -> dict[str, list[Reason]]:
+    made: dict[str, list[Reason]] = defaultdict(list)
+    for rule in table.values():
+        for one in rule(found):
+            made[one.method].append(one.reason)
+    return made
+
+
+def p_best(decision: Decision) -> dict[str, float]:
+    """By method, summing to 1; of what is barred or does not fit it is 0, unless that is all there is."""
+    running = decision.eligible() or [one for one in decision.order if one not in decision.barred] or list(decision.order)
+    predicted = {one: decision.predicted[one] for one in running}
+    found = best.probabilities(predicted, decision.burdens, decision.figures.outcomes.temperature)
+    return {method: round(found.get(method, 0.0), 4) for method in decision.order}
+
+
+def confidence(ranked: list[Ranked]) -> float:
     """Above 0 and below 1; the formula stands at the top of this file."""
-    margin = ranked[0].log_odds - ranked[1].log_odds if ranked[0].fits == ranked[1].fits else 4.0
-    share_known = 1 - len(missing(found)) / len(DECISIVE)
-    value = _sigmoid(min(4.0, max(0.0, margin))) * (0.5 + 0.5 * share_known)
-    return round(value / 2 if ranked[0].fits is False else value, 3)
+    chance = min(0.99, max(0.01, ranked[0].p_best))
+    return round(chance / 2 if ranked[0].fits is False or ranked[0].barred else chance, 3)
 
 
-def missing(found: Found) -> list[str]:
-    """Names of the decisive numbers that nothing stands for."""
-    known = {name for name in found if number(found, name) is not None or text(found, name) is not None}
-    return [name for name, stand_ins in DECISIVE.items() if not known & set(stand_ins)]
-
-
-def _ranked(method: str, cast: Sequence[Vote], found: Found) -> Ranked:
-    odds = sum(vote.points for vote in cast)
+def _fits(method: str, found: Found) -> bool | None:
     needs, have = number(found, f"memory_gib.{method}"), number(found, "gpu_gib")
-    fits = None if needs is None or have is None else needs <= have
-    reasons = tuple(vote.reason for vote in sorted(cast, key=lambda vote: -abs(vote.points)))
-    return Ranked(method, round(_sigmoid(odds), 4), odds, fits, needs, reasons)
+    return None if needs is None or have is None else needs <= have
 
 
-def _sigmoid(value: float) -> float:
-    return 1 / (1 + math.exp(-value))
+def _cost(method: str, found: Found) -> dict[str, Any]:
+    mine = {name.removesuffix(f".{method}"): number(found, name) for name in found if name.endswith(f".{method}")}
+    return {name: value for name, value in mine.items() if value is not None and name not in ("memory_gib", "score", "quality")}

@@ -6,7 +6,9 @@ What votes, bars, warns or is told is made of these, so nothing is said that was
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from advisor.evidence import Evidence, Found
 
@@ -26,8 +28,8 @@ class Reason:
     def __post_init__(self) -> None:
         if not self.quotes:
             raise ValueError(f"a reason needs evidence: '{self.says}'")
-        known = {one.name for one in self.quotes if one.value is not None}
-        if missing := [name for name, _ in PLACE.findall(self.says) if name not in known]:
+        known = [one.name for one in self.quotes if one.value is not None]
+        if missing := [name for name in _places(self.says) if name not in known]:
             raise ValueError(f"'{self.says}' speaks of {', '.join(missing)}, of which there is no evidence")
 
     def __str__(self) -> str:
@@ -37,8 +39,13 @@ class Reason:
 
 def because(found: Found, says: str, *also: str) -> Reason:
     """A reason from what is known: every place of `says` names evidence in `found`; `also` is quoted without being said."""
-    names = dict.fromkeys([name for name, _ in PLACE.findall(says)] + list(also))
-    return Reason(says, tuple(found[name] for name in names if name in found))
+    return Reason(says, tuple(found[name] for name in (*_places(says), *also) if name in found))
+
+
+@lru_cache(maxsize=2048)
+def _places(says: str) -> Sequence[str]:
+    """Names of the evidence it speaks of, each once."""
+    return tuple(dict.fromkeys(name for name, _ in PLACE.findall(says)))
 
 
 def shown(evidence: Evidence, how: str | None = None) -> str:

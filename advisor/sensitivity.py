@@ -1,76 +1,193 @@
-"""What would change an advice: the rules are run again with one number moved, and where the answer turns is told.
+"""What would change an advice: the decision is made again with one number moved, and the value at which it turns is searched.
 
-Knows the table of moves and no rule.
+Outward from the present value, stop by stop, then by halving between the last stop that changes nothing and the first that
+does. Knows the table of moves and no rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from adapters.bases import BaseFacts
 from adapters.tuning.shapes import typical_shape
-from advisor.evidence import Evidence, Found, Value, number
-from advisor.ranking import judge
+from advisor import ranking
+from advisor.evidence import STATED, Evidence, Found, Value, number, text
+from advisor.ranking import Decision
+
+HALVINGS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    values: tuple[Value, ...]
+    stops: tuple[Value, ...]
     """Tried outward from the present value; all of them where it is not known."""
     say: Callable[[float], str]
+    costs: bool = False
+    """Whether memory, time or prompts follow from it."""
+    drops: tuple[str, ...] = ()
+    """Evidence that says the same of the present, and does not hold where it is moved."""
 
 
 MOVES: dict[str, Move] = {
-    "n_examples": Move((10, 30, 100, 300, 1000, 3000, 10_000, 100_000, 1_000_000), lambda v: f"with {v:,.0f} rows"),
+    "n_examples": Move(
+        (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000, 1_000_000), lambda v: f"with {v:,.0f} rows", costs=True
+    ),
     "knowledge_changes": Move((False, True), lambda v: f"if the facts {'change' if v else 'do not change'} while it is in use"),
-    "needs_new_knowledge": Move((0.0, 0.5, 1.0), lambda v: f"if {v:.0%} of the answers need facts the base cannot know"),
-    "base_score": Move((0.2, 0.5, 0.8, 0.95), lambda v: f"if the base, only prompted, scores {v:.2f}"),
-    "domain_shift": Move((0.1, 0.3, 0.5, 0.7, 0.9), lambda v: f"at a domain shift of {v:.1f}"),
-    "params_b": Move((0.5, 1.0, 3.0, 8.0, 32.0, 70.0), lambda v: f"on a base of {v:g} billion parameters"),
-    "gpu_gib": Move((8.0, 16.0, 24.0, 48.0, 80.0, 640.0), lambda v: f"with {v:g} GiB of memory"),
-    "latency_budget_ms": Move((2000.0, 500.0, 100.0), lambda v: f"if an answer must start within {v:g} ms"),
-    "corpus_tokens": Move((10_000_000, 100_000_000, 1_000_000_000), lambda v: f"with {v:,.0f} tokens of raw text"),
-    "tenants": Move((100,), lambda v: f"for {v:g} adapted models beside each other"),
-}
+    "needs_new_knowledge": Move((0.0, 0.25, 0.5, 1.0), lambda v: f"if {v:.0%} of the answers need facts the base cannot know"),
+    "answers_in_documents": Move((0.0, 0.3, 0.6, 0.9), lambda v: f"with documents that hold {v:.0%} of the answers"),
+    "base_score": Move(
+        (0.05, 0.2, 0.5, 0.8, 0.95), lambda v: f"if the base, only prompted, scores {v:.2f}",
+        drops=("zero_shot_score", "zero_shot_choices_score", "score.zero_shot"),
+    ),
+    "domain_shift": Move((0.0, 0.25, 0.5, 0.75, 1.0), lambda v: f"at a domain shift of {v:.2f}"),
+    "params_b": Move((0.135, 0.5, 1.0, 3.0, 8.0, 32.0, 70.0), lambda v: f"on a base of {v:g} billion parameters", costs=True),
+    "gpu_gib": Move((2.0, 8.0, 16.0, 24.0, 48.0, 80.0, 640.0), lambda v: f"with {v:g} GiB of memory", costs=True),
+    "latency_budget_ms": Move((10_000.0, 2000.0, 500.0, 100.0, 20.0), lambda v: f"if an answer must start within {v:g} ms"),
+    "corpus_tokens": Move(
+        (100_000, 10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000), lambda v: f"with {v:,.0f} tokens of raw text"
+    ),
+    "queries_per_day": Move((1e3, 1e5, 1e6, 1e7, 1e8), lambda v: f"with {v:,.0f} requests a day", costs=True),
+    "tenants": Move((10, 100, 1000), lambda v: f"for {v:,.0f} adapted models beside each other"),
+}  # fmt: skip
+SHARES = ("needs_new_knowledge", "answers_in_documents", "base_score", "domain_shift")
+"""Halved by their difference; all others by their ratio."""
 
 
-def would_change_if(found: Found, facts: BaseFacts | None) -> list[str]:
-    """One sentence for each number and direction in which the recommendation turns, at the nearest value that turns it."""
-    best = judge(found, facts)[0]
-    if best.fits is False and best.memory_gib is not None:
-        return [f"with {best.memory_gib:,.1f} GiB of memory: {best.method} would fit; nothing fits now"]
-    now = best.method
-    sentences = []
+@dataclass(frozen=True, slots=True)
+class Change:
+    name: str
+    present: float | None
+    value: float
+    """The nearest that turns the advice, rounded away from the present."""
+    method: str
+    says: str
+
+
+def would_change_if(decision: Decision, found: Found, facts: BaseFacts | None) -> list[Change]:
+    """One for each number and direction in which the recommendation turns. `found` is what `decision` was completed from."""
+    if decision.fits[decision.method] is False:
+        return _what_would_fit(decision)
+    made = []
     for name, move in MOVES.items():
+        if name == "answers_in_documents" and text(found, "task_type") == "classification":
+            continue
         present = number(found, name)
-        for values in _outward(move.values, present):
-            for value in values:
-                then = judge(*_moved(found, facts, name, value))[0].method
-                if then != now:
-                    instead = "" if present is None or isinstance(value, bool) else f" instead of {_plain(name, present)}"
-                    sentences.append(f"{move.say(float(value))}{instead}: {then}")
-                    break
-    return sentences
+        for stops in _outward(move.stops, present):
+            change = _first(_Asking(decision, found, facts, name), stops, present)
+            if change is not None:
+                made.append(change)
+    return made
 
 
-def _outward(values: tuple[Value, ...], present: float | None) -> Iterable[list[Value]]:
+def _what_would_fit(decision: Decision) -> list[Change]:
+    needs = number(decision.found, f"memory_gib.{decision.method}")
+    if needs is None:
+        return []
+    says = f"with {needs:,.1f} GiB of memory: {decision.method} would fit; nothing fits now"
+    return [Change("gpu_gib", number(decision.found, "gpu_gib"), needs, decision.method, says)]
+
+
+@dataclass(slots=True)
+class _Asking:
+    decision: Decision
+    found: Found
+    facts: BaseFacts | None
+    name: str
+
+    def method(self, value: Value) -> str:
+        """What would be recommended at this value."""
+        move = MOVES[self.name]
+        changed = _moved(self.found, self.name, value)
+        facts = typical_shape(float(value)) if self.name == "params_b" else self.facts
+        if move.costs:
+            whole: Found = ranking.complete(changed, facts)
+        else:
+            whole = _moved(self.decision.found, self.name, value)
+        return ranking.decide(whole, self.decision.profile, self.decision.figures).method
+
+
+def _first(asking: _Asking, stops: list[Value], present: float | None) -> Change | None:
+    now, before = asking.decision.method, present
+    for value in stops:
+        then = asking.method(value)
+        if then != now:
+            found, method = float(value), then
+            if before is not None and not isinstance(value, bool):
+                found, method = _halved(asking, before, found, then)
+            instead = "" if present is None or isinstance(value, bool) else f" instead of {_plain(asking.name, present)}"
+            return Change(asking.name, present, found, method, f"{MOVES[asking.name].say(found)}{instead}: {method}")
+        before = float(value)
+    return None
+
+
+def _halved(asking: _Asking, same: float, turned: float, method: str) -> tuple[float, str]:
+    """The nearest value found that turns the advice, and to what."""
+    now = asking.decision.method
+    for _ in range(HALVINGS):
+        by_ratio = asking.name not in SHARES and same > 0 and turned > 0
+        middle = math.sqrt(same * turned) if by_ratio else (same + turned) / 2
+        if abs(turned - same) <= 0.02 * max(abs(turned), abs(same)):
+            break
+        then = asking.method(_whole(asking.name, middle))
+        if then == now:
+            same = middle
+        else:
+            turned, method = middle, then
+    rounded = _rounded(turned, up=turned > same)
+    then = asking.method(_whole(asking.name, rounded))
+    return (rounded, then) if then != now else (float(_whole(asking.name, turned)), method)
+
+
+def _rounded(value: float, *, up: bool) -> float:
+    """To two digits, away from what changes nothing."""
+    if value <= 0:
+        return value
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return round((math.ceil if up else math.floor)(round(value / unit, 6)) * unit, 10)
+
+
+def _whole(name: str, value: float) -> Value:
+    return round(value) if name in ("n_examples", "corpus_tokens", "tenants") else value
+
+
+def _outward(stops: tuple[Value, ...], present: float | None) -> Iterator[list[Value]]:
     if present is None:
-        return [list(values)]
-    ordered = sorted(values, key=float)
-    return [[v for v in reversed(ordered) if float(v) < present], [v for v in ordered if float(v) > present]]
+        yield list(stops)
+        return
+    ordered = sorted(stops, key=float)
+    yield [v for v in reversed(ordered) if float(v) < present]
+    yield [v for v in ordered if float(v) > present]
 
 
-def _moved(found: Found, facts: BaseFacts | None, name: str, value: Value) -> tuple[dict[str, Evidence], BaseFacts | None]:
-    moved = dict(found)
-    moved[name] = Evidence(name, value, "", "moved to see what changes")
-    per, rows = found.get("examples_per_class"), number(found, "n_examples")
-    if name == "n_examples" and per is not None and rows and isinstance(per.value, int | float):
-        moved["examples_per_class"] = replace(per, value=per.value * float(value) / rows)
-    return moved, typical_shape(float(value)) if name == "params_b" else facts
+def _moved(found: Found, name: str, value: Value) -> dict[str, Evidence]:
+    moved = {one: evidence for one, evidence in found.items() if one not in MOVES[name].drops}
+    there = found.get(name)
+    if there is None:
+        moved[name] = Evidence(name, value, "", STATED)
+    else:  # how it was got tells a GPU's memory from a processor's
+        moved[name] = replace(there, value=value, interval=None)
+    if name == "n_examples":
+        _scale_rows(moved, found, float(value))
+    if name == "answers_in_documents" and "answers_by_chance" not in moved:
+        moved["answers_by_chance"] = Evidence("answers_by_chance", 0.0, "share", STATED)
+    return moved
+
+
+def _scale_rows(moved: dict[str, Evidence], found: Found, value: float) -> None:
+    """What is counted of the rows goes with them; scores were measured on as many as there are."""
+    rows = number(found, "n_examples")
+    if not rows:
+        return
+    for name in ("examples_per_class", "fewest_per_class", "usable_rows", "dataset_tokens"):
+        counted = number(found, name)
+        if counted is not None:
+            moved[name] = replace(found[name], value=round(counted * value / rows, 2))
+    moved["rows_measured_on"] = Evidence("rows_measured_on", rows, "rows", "those there are")
 
 
 def _plain(name: str, value: float) -> str:
-    if name == "needs_new_knowledge":
+    if name in ("needs_new_knowledge", "answers_in_documents"):
         return f"{value:.0%}"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

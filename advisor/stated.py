@@ -37,6 +37,9 @@ FIELDS = {
         float, "share", "Do answers need facts the base cannot know? true, false, or a share.", high=1
     ),
     "knowledge_changes": Field(bool, "", "Do those facts change while the model is in use?"),
+    "tuned_without_passages": Field(
+        bool, "", "Is the model it is for one that was tuned already, without passages in its rows?"
+    ),
     "corpus_tokens": Field(int, "tokens", "Size of the documents or raw text there is."),
     "base_score": Field(float, "share", "How well the base does when only prompted, 0 to 1.", high=1),
     "params_b": Field(float, "billions", "Parameters of the base.", low=1e-6, high=100_000),
@@ -61,6 +64,7 @@ class Stated:
     domain_shift: float | None = None
     needs_new_knowledge: float | None = None
     knowledge_changes: bool | None = None
+    tuned_without_passages: bool | None = None
     corpus_tokens: int | None = None
     base_score: float | None = None
     params_b: float | None = None

@@ -7,56 +7,35 @@ from __future__ import annotations
 
 import math
 
-from advisor.candidates import SUPERVISED
 from advisor.evidence import Found, number, text
-from advisor.rules.contract import BARRED, Vote, bounded, votes
+from advisor.reason import because
+from advisor.rules.contract import Vote, bounded, votes
 
-FEWEST_ROWS = 10
-FEWEST_PER_CLASS = 2
-FEWEST_CORPUS_TOKENS = 1_000_000
-
-
-def prior(_: Found) -> list[Vote]:
-    """What is cheap to try comes first while nothing is known (the order of every vendor's guide)."""
-    return [
-        Vote("zero_shot", 0.0, "nothing to make: the baseline every other method has to beat"),
-        Vote("few_shot", 0.5, "minutes to try, nothing to train"),
-        Vote("many_shot", -0.6, "a long prompt with every request"),
-        Vote("rag", -0.8, "needs documents that hold the answers, and a search with every request"),
-        Vote("head", -0.6, "answers with a label only"),
-        Vote("prompt_tuning", -1.8, "learns slowest and depends most on its start"),
-        Vote("lora", 0.0, "small weights beside an untouched base"),
-        Vote("full", -0.8, "a copy of the base for every adapted model"),
-        Vote("continued_pretraining", -2.5, "the most work, and it can cost what the base could do"),
-        Vote("rag+lora", -1.2, "two things to make, and trained with passages in its prompts"),
-    ]
+LEVEL_PER_CLASS = (10, 40, 200)
+"""Rows a label at which a classification changes its character (Bertsch et al., 2024)."""
 
 
 def rows(found: Found) -> list[Vote]:
-    """Fewer than 10 rows do not train (OpenAI's fine-tuning guide); gains from 50 to 100; ~100 is the common minimum and
-    1,000 the common wish (Google, Unsloth, LIMA); in-context learning stops gaining near 2,000 rows (Bertsch et al. 2024)."""
+    """Gains from 50 to 100 rows (OpenAI's fine-tuning guide); ~100 is the common minimum and 1,000 the common wish (Google,
+    Unsloth, LIMA); LoRA and full tuning are level at such sizes (Schulman et al. 2025); in-context learning stops gaining near
+    2,000 rows, and shots nearest to the question gain from all of them (Bertsch et al. 2024)."""
     n = number(found, "n_examples")
     if n is None:
         return []
-    if n < 1:
-        return [Vote(method, BARRED, "no examples to show or to train on") for method in ("few_shot", "many_shot", *SUPERVISED)]
-    said = f"{n:,.0f} rows"
-    made = votes(f"{said} leave nothing for a longer prompt" if n < 50 else f"{said} to show", many_shot=_many_shot(n))
-    made += votes(f"{said}, a handful of which a prompt shows", few_shot=bounded(-0.8 * math.log10(n / 30), -1.6, 0.6))
-    if n < FEWEST_ROWS:
-        return made + [Vote(method, BARRED, f"{said} are below the {FEWEST_ROWS} that training needs") for method in SUPERVISED]
-    made += votes(f"{said} would go unused", zero_shot=-0.7)
-    made += votes(f"{said} to train on; 100 is a usual start", lora=_lora(n), rag_lora=0.7 * _lora(n))
-    made += votes(f"{said} to train on; worth it from tens of thousands", full=bounded(1.2 * math.log10(n / 3000), -3, 3))
-    return made + votes(f"{said} to train on; it wants a thousand", prompt_tuning=bounded(math.log10(n / 1000), -2, 0.8))
-
-
-def _lora(n: float) -> float:
-    return bounded(1.2 * math.log10(n / 100), -1.2, 2.0)
-
-
-def _many_shot(n: float) -> float:
-    return -0.5 if n < 50 else bounded(0.8 * math.log10(n / 50), 0, 0.8) if n <= 2000 else 0.3
+    held = max(1.0, n)
+    made = votes(because(found, "{n_examples:,.0f} rows to show"), many_shot=bounded(0.8 * math.log10(held / 50), -0.6, 0.8))
+    made += votes(
+        because(found, "{n_examples:,.0f} rows to choose the nearest from"),
+        knn_few_shot=bounded(0.25 * math.log10(held / 30), -0.4, 0.6),
+    )
+    tuned = bounded(1.2 * math.log10(held / 50), -1.8, 2.2)
+    made += votes(because(found, "{n_examples:,.0f} rows to train on; 100 is a usual start"), lora=tuned, rag_lora=0.7 * tuned)
+    made += votes(
+        because(found, "{n_examples:,.0f} rows to train on; worth it from tens of thousands"),
+        full=bounded(1.2 * math.log10(held / 300), -2.5, 2.6),
+    )
+    reason = because(found, "{n_examples:,.0f} rows to train on; it wants a thousand")
+    return made + votes(reason, prompt_tuning=bounded(math.log10(held / 1000), -2, 0.8))
 
 
 def labels(found: Found) -> list[Vote]:
@@ -65,18 +44,19 @@ def labels(found: Found) -> list[Vote]:
     per = number(found, "examples_per_class")
     if per is None or text(found, "task_type") not in (None, "classification"):
         return []
-    classes = number(found, "n_classes")
-    said = f"{per:,.3g} rows a label" + ("" if classes is None else f", {classes:,.0f} labels")
-    if per < FEWEST_PER_CLASS:
-        return [Vote(method, BARRED, f"{said}: training needs {FEWEST_PER_CLASS} a label") for method in SUPERVISED]
-    if per < 10:
-        return votes(f"{said}: too few to tune on, enough to show", few_shot=0.8, many_shot=0.8, head=1.2, lora=-0.6, full=-1.0)
-    if per < 40:
-        return votes(f"{said}: where tuning draws level with examples in the prompt", many_shot=0.4, head=0.8, lora=0.3)
-    made = votes(f"{said}: plenty for a head", head=0.6 if per < 200 else 0.4)
-    if per < 200:
-        return made + votes(f"{said}: enough for tuning to lead", lora=0.7, full=0.3)
-    return made + votes(f"{said}: more than a prompt can hold", many_shot=-0.6, few_shot=-0.6, lora=1.2, full=0.8)
+    said = "{examples_per_class:,.3g} rows a label" + (", {n_classes:,.0f} labels" if number(found, "n_classes") else "")
+    few, level, many = LEVEL_PER_CLASS
+    if per < few:
+        reason = because(found, f"{said}: too few to tune on, enough to show")
+        return votes(reason, few_shot=0.6, knn_few_shot=1.0, many_shot=0.8, head=1.2, lora=-0.6, full=-1.0)
+    if per < level:
+        reason = because(found, f"{said}: where tuning draws level with examples in the prompt")
+        return votes(reason, few_shot=0.2, knn_few_shot=0.8, many_shot=0.6, head=1.2, lora=0.3)
+    made = votes(because(found, f"{said}: plenty for a head"), head=1.2)
+    made += votes(because(found, f"{said}: near ones show most of what there is to learn"), knn_few_shot=0.8)
+    if per < many:
+        return made + votes(because(found, f"{said}: enough for tuning to lead"), lora=0.7, full=0.3)
+    return made + votes(because(found, f"{said}: more than a prompt can hold"), lora=1.2, full=0.8)
 
 
 FIXED_FORM = ("extraction", "style", "tool_use", "translation", "code", "summarization", "chat")
@@ -85,17 +65,20 @@ FIXED_FORM = ("extraction", "style", "tool_use", "translation", "code", "summari
 def task(found: Found) -> list[Vote]:
     """Missing facts call for retrieval, a fixed way of answering for training (OpenAI's accuracy guide and its kin)."""
     kind = text(found, "task_type")
+    if kind is None:
+        return []
     if kind == "classification":
-        made = votes("a classification: a head is a test of seconds", head=0.5)
-        made += votes("a classification: one way of answering, learned from rows", lora=0.2)
-        return made + votes("a classification asks for a label, not for facts", rag=-0.8, rag_lora=-0.8)
+        made = votes(because(found, "a {task_type}: a head reads labels off an encoder"), head=0.5)
+        made += votes(because(found, "a {task_type}: one way of answering, learned from rows"), lora=0.2)
+        return made + votes(because(found, "a {task_type} asks for a label, not for facts"), rag=-0.8, rag_lora=-0.8)
     if kind in FIXED_FORM:
-        return votes(f"{kind}: the answers have a form of their own", lora=0.6, full=0.3, few_shot=0.2, rag=-0.6, rag_lora=0.1)
+        reason = because(found, "{task_type}: the answers have a form of their own")
+        return votes(reason, lora=0.6, full=0.3, few_shot=0.2, knn_few_shot=0.2, rag=-0.6, rag_lora=0.1)
     if kind in ("question_answering", "qa_open_book"):
-        return votes(f"{kind}: questions are asked for facts", rag=0.6, rag_lora=0.4)
+        return votes(because(found, "{task_type}: questions are asked for facts"), rag=0.6, rag_lora=0.4)
     if kind == "domain_lm":
-        return votes("domain_lm: the text itself is to be learned", continued_pretraining=1.5)
-    return votes(f"{kind}: free text in the manner of the rows", lora=0.3) if kind == "generation" else []
+        return votes(because(found, "{task_type}: the text itself is to be learned"), continued_pretraining=1.5)
+    return votes(because(found, "{task_type}: free text in the manner of the rows"), lora=0.3) if kind == "generation" else []
 
 
 def shift(found: Found) -> list[Vote]:
@@ -104,16 +87,15 @@ def shift(found: Found) -> list[Vote]:
     s = number(found, "domain_shift")
     if s is None:
         return []
-    interval = found["domain_shift"].interval
-    said = f"domain shift {s:.2f}" + ("" if interval is None else f" ({interval[0]:.2f} to {interval[1]:.2f})")
-    unfamiliar = votes(
-        f"{said}: the further, the less a prompt alone gets", zero_shot=-1.5 * s, few_shot=-0.8 * s, many_shot=-0.3 * s
-    )
-    return (
-        unfamiliar
-        + votes(f"{said}: the further, the more training adds", lora=1.0 * s, rag_lora=0.6 * s, full=1.3 * s)
-        + votes(f"{said}: the encoder under a head knows general text", head=-0.5 * s)
-    )
+    said = "domain shift {domain_shift:.2f}: "
+    less = because(found, said + "the further, the less a prompt alone gets")
+    more = because(found, said + "the further, the more training adds")
+    general = because(found, said + "the encoder under a head knows general text")
+    return [
+        *votes(less, zero_shot=-1.5 * s, few_shot=-0.8 * s, knn_few_shot=-0.5 * s, many_shot=-0.3 * s),
+        *votes(more, lora=1.0 * s, rag_lora=0.6 * s, full=1.3 * s),
+        *votes(general, head=-0.5 * s),
+    ]
 
 
 def corpus(found: Found) -> list[Vote]:
@@ -122,13 +104,11 @@ def corpus(found: Found) -> list[Vote]:
     tokens, s = number(found, "corpus_tokens"), number(found, "domain_shift")
     if tokens is None:
         return []
-    said = f"{tokens:,.0f} tokens of raw text"
-    if tokens < FEWEST_CORPUS_TOKENS:
-        return votes(f"{said}: below the {FEWEST_CORPUS_TOKENS:,} it takes", continued_pretraining=BARRED)
-    points = bounded(1.2 * math.log10(tokens / 1e7), -1.2, 2.5)
+    points = bounded(1.2 * math.log10(max(1.0, tokens) / 1e7), -3.0, 2.5)
     if s is None:
-        return votes(said, continued_pretraining=points)
-    return votes(f"{said} at a domain shift of {s:.2f}", continued_pretraining=points + 5 * (s - 0.4))
+        return votes(because(found, "{corpus_tokens:,.0f} tokens of raw text"), continued_pretraining=points)
+    reason = because(found, "{corpus_tokens:,.0f} tokens of raw text at a domain shift of {domain_shift:.2f}")
+    return votes(reason, continued_pretraining=points + 5 * (s - 0.4))
 
 
 def base(found: Found) -> list[Vote]:
@@ -138,8 +118,9 @@ def base(found: Found) -> list[Vote]:
     if score is None:
         return []
     over = score - 0.6
-    said = f"the base scores {score:.2f} when only prompted"
+    prompted = bounded(2 * over, -0.5, 1)
     return votes(
-        said, zero_shot=bounded(5 * over, -2, 2.5), few_shot=bounded(2 * over, -0.5, 1), lora=bounded(-2.5 * over, -1.2, 0.8),
+        because(found, "the base scores {base_score:.2f} when only prompted"),
+        few_shot=prompted, knn_few_shot=prompted, many_shot=prompted, lora=bounded(-2.5 * over, -1.2, 0.8),
         full=bounded(-3 * over, -1.5, 0.8), head=bounded(-1.5 * over, -0.8, 0.5), rag_lora=bounded(-2 * over, -1, 0.5),
     )  # fmt: skip

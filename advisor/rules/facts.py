@@ -3,46 +3,56 @@
 from __future__ import annotations
 
 from advisor.evidence import Found, number, text
+from advisor.reason import because
 from advisor.rules.contract import Vote, votes
 
 
 def unknown_facts(found: Found) -> list[Vote]:
     """On facts newer than the base, passages in the prompt beat the best tuning by 19 to 31 points (Ovadia et al. 2024,
     EMNLP); training on facts the base does not know makes it worse at those it knows (Gekhman et al. 2024)."""
-    need = number(found, "needs_new_knowledge")
-    if need is None:
+    name = "needs_new_knowledge" if number(found, "needs_new_knowledge") is not None else "unknown_share"
+    need = number(found, name)
+    if need is None or (name == "unknown_share" and text(found, "task_type") == "classification"):
         return []
-    said = f"{need:.0%} of the answers need facts the base cannot know"
+    tells = "need facts the base cannot know" if name == "needs_new_knowledge" else "are not among what the base knows"
+    reason = because(found, f"{{{name}:.0%}} of the answers {tells}")
     return [
-        *votes(said, rag=4 * need - 1.5, rag_lora=3.2 * need - 1.5),
-        *votes(said, zero_shot=-1.2 * need, few_shot=-1.2 * need, many_shot=-0.8 * need, lora=-1.2 * need, head=-0.8 * need,
-               prompt_tuning=-1.2 * need, full=-1.0 * need, continued_pretraining=need - 0.5),
+        *votes(reason, rag=4 * need - 1.5, rag_lora=3.2 * need - 1.5),
+        *votes(reason, zero_shot=-1.2 * need, few_shot=-1.2 * need, knn_few_shot=-1.0 * need, many_shot=-0.8 * need,
+               lora=-1.2 * need, head=-0.8 * need, prompt_tuning=-1.2 * need, full=-1.0 * need,
+               continued_pretraining=need - 0.5),
     ]  # fmt: skip
 
 
 def changing_facts(found: Found) -> list[Vote]:
     """Documents are replaced in a second, weights are trained again (the one point all vendors' guides share)."""
-    changes = number(found, "knowledge_changes")
-    if not changes:
+    if not number(found, "knowledge_changes"):
         return []
-    said = "the facts change while the model is in use"
-    return votes(said, rag=1.5, rag_lora=0.8, lora=-0.8, prompt_tuning=-0.5, full=-1.2, continued_pretraining=-2.0)
+    reason = because(found, "the facts change while the model is in use", "knowledge_changes")
+    return votes(reason, rag=1.5, rag_lora=0.8, lora=-0.8, prompt_tuning=-0.5, full=-1.2, continued_pretraining=-2.0)
 
 
 def documents(found: Found) -> list[Vote]:
     """Retrieval can help on as many rows as hold their answer in the passages found, less those that do by chance."""
-    hits, chance = found.get("answers_in_documents"), found.get("answers_by_chance")
     share, by_chance = number(found, "answers_in_documents"), number(found, "answers_by_chance")
-    if hits is None or chance is None or share is None or by_chance is None:
+    if share is None or by_chance is None:
         return []
     if text(found, "task_type") == "classification":  # a label in a passage is a word, not an answer
         return []
     gain = max(0.0, share - by_chance)
-    low, high = hits.interval or (share, share)
-    said = (
-        f"the documents hold {share:.0%} of the answers ({low:.0%} to {high:.0%}, {hits.n} rows), "
-        f"against {by_chance:.0%} in random passages"
-    )
-    return votes(
-        said, rag=4 * gain - 0.6, rag_lora=3 * gain - 0.6, zero_shot=-0.8 * gain, few_shot=-0.8 * gain, lora=-0.8 * gain
-    )
+    says = "the documents hold {answers_in_documents:.0%} of the answers, random passages {answers_by_chance:.0%}"
+    reason = because(found, says)
+    return votes(reason, rag=4 * gain - 0.6, rag_lora=3 * gain - 0.6, zero_shot=-0.8 * gain, few_shot=-0.8 * gain,
+                 knn_few_shot=-0.8 * gain, lora=-0.8 * gain)  # fmt: skip
+
+
+def passages(found: Found) -> list[Vote]:
+    """Closed book, the right passage, the passages found: their distances say what retrieval, and what only training, can mend
+    (closed-book and oracle as bounds: Lewis et al. 2020; Soudani et al. 2024)."""
+    closed, oracle = number(found, "closed_book_score"), number(found, "oracle_score")
+    if closed is None or oracle is None:
+        return []
+    room = oracle - closed
+    reason = because(found, "{closed_book_score:.2f} without a passage, {oracle_score:.2f} with the right one")
+    left = because(found, "even with the right passage {oracle_score:.2f}: the rest only training or a larger base can mend")
+    return votes(reason, rag=4 * room - 0.4, rag_lora=3 * room - 0.4) + votes(left, rag_lora=1.5 * (1 - oracle) - 0.3)

@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
-from advisor.rules import data, facts, limits
-from advisor.rules.contract import Rule
+from advisor.rules import data, facts, limits, manner, never, remarks, risks
+from advisor.rules.contract import Never, Remarks, Rule, Warns
 
 RULES: dict[str, Rule] = {
-    "prior": data.prior,
     "rows": data.rows,
     "labels": data.labels,
     "task": data.task,
     "shift": data.shift,
     "corpus": data.corpus,
     "base": data.base,
+    "form": manner.form,
+    "examples_help": manner.examples_help,
+    "new_text": manner.new_text,
     "unknown_facts": facts.unknown_facts,
     "changing_facts": facts.changing_facts,
     "documents": facts.documents,
+    "passages": facts.passages,
     "base_size": limits.base_size,
-    "latency": limits.latency,
-    "prompt_room": limits.prompt_room,
-    "traffic": limits.traffic,
-    "tenants": limits.tenants,
-    "training_time": limits.training_time,
-    "memory": limits.memory,
+}
+
+REMARKS: dict[str, Remarks] = {
+    "latency": remarks.latency,
+    "traffic": remarks.traffic,
+    "tenants": remarks.tenants,
+    "training_time": remarks.training_time,
+    "memory": remarks.memory,
+}
+
+NEVER: dict[str, Never] = {
+    "little_text": never.little_text,
+    "passages_it_never_saw": never.passages_it_never_saw,
+    "saturated": never.saturated,
+    "volatile": never.volatile,
+    "tiny_base": never.tiny_base,
+    "few_rows": never.few_rows,
+    "few_per_class": never.few_per_class,
+    "prompt_room": never.prompt_room,
+}
+
+RISKS: dict[str, Warns] = {
+    "narrow": risks.narrow,
+    "contradictions": risks.contradictions,
+    "leakage": risks.leakage,
+    "rare_labels": risks.rare_labels,
+    "unknown_facts": risks.unknown_facts,
+    "missed_passages": risks.missed_passages,
+    "small_reader": risks.small_reader,
+    "forgetting": risks.forgetting,
 }

@@ -18,6 +18,7 @@ class AdviceRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     domain_shift: float | None = None
     needs_new_knowledge: bool | float | None = None
     knowledge_changes: bool | None = None
+    tuned_without_passages: bool | None = None
     corpus_tokens: int | None = None
     base_score: float | None = None
     params_b: float | None = None

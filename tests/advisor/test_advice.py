@@ -15,16 +15,19 @@ from adapters.bases import facts
 from adapters.errors import InvalidInput
 from advisor import report
 from advisor.advice import from_numbers
-from advisor.ranking import DECISIVE
+from advisor.predicting.typical import DECISIVE
 from advisor.stated import Stated
 from tests.tiny import tiny_llama
 
 
 def test_the_shape_callers_rely_on() -> None:
     made = from_numbers(Stated(n_examples=300, task_type="extraction", params_b=1.0, gpu_gib=24.0)).to_json()
-    assert list(made) == ["recommendation", "ranking", "evidence", "would_change_if", "plan"]
+    assert list(made) == ["recommendation", "ranking", "evidence", "would_change_if", "plan", "says", "profile"]
     assert set(made["recommendation"]) == {"method", "confidence"}
-    assert all(set(one) == {"method", "score", "fits", "memory_gib", "reasons"} for one in made["ranking"])
+    first = {"method", "score", "fits", "memory_gib", "reasons"}
+    added = {"quality", "p_best", "barred", "cost", "risks", "recipe", "command"}
+    assert all(set(one) == first | added for one in made["ranking"])
+    assert all(set(one["quality"]) == {"mean", "interval", "metric"} for one in made["ranking"])
     assert all(set(one) == {"name", "value", "unit", "n", "interval", "how"} for one in made["evidence"])
     assert all(isinstance(one["fits"], bool) and one["memory_gib"] > 0 for one in made["ranking"])
 
@@ -44,18 +47,11 @@ def test_what_is_not_known_is_said_and_lowers_the_confidence() -> None:
     assert more.confidence > one.confidence
 
 
-def test_what_would_change_it_does_change_it() -> None:
-    now = from_numbers(Stated(n_examples=40))
-    assert now.method == "few_shot"
-    assert "with 300 rows instead of 40: lora" in now.would_change_if
-    assert from_numbers(Stated(n_examples=300)).method == "lora"
-    assert "if the facts change while it is in use: rag" in now.would_change_if
-    assert from_numbers(Stated(n_examples=40, knowledge_changes=True)).method == "rag"
-
-
 def test_where_nothing_fits_the_memory_that_would_do_is_told() -> None:
     made = from_numbers(Stated(n_examples=1000, params_b=70.0, gpu_gib=8.0))
     assert not any(one.fits for one in made.ranking)
+    assert made.ranking[0].memory_gib == min(one.memory_gib for one in made.ranking if one.memory_gib)
+    assert any("Nothing fits" in said for said in made.says)
     assert made.confidence < 0.5
     assert made.plan["commands"] == []
     (told,) = made.would_change_if
@@ -88,7 +84,7 @@ def test_rows_too_few_to_hold_any_out_get_no_command() -> None:
 
 def test_a_tight_clock_speaks_against_long_prompts() -> None:
     calm, tight = (
-        {one.method: one.log_odds for one in from_numbers(Stated(latency_budget_ms=ms, params_b=8.0, gpu_gib=80.0)).ranking}
+        {one.method: one.score for one in from_numbers(Stated(latency_budget_ms=ms, params_b=8.0, gpu_gib=80.0)).ranking}
         for ms in (60_000.0, 50.0)
     )
     assert tight["many_shot"] < calm["many_shot"]

@@ -1,0 +1,118 @@
+"""How sure forecasts may be: what they said beside what came, for tasks that none of their figures were made of.
+
+Needs numpy, through `fitting`; is no part of giving advice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from advisor import ranking
+from advisor.evidence import Found
+from advisor.predicting import best, fitting
+from advisor.predicting.contract import Predicted, logit
+from advisor.predicting.features import logit_noise
+from advisor.predicting.figures import Outcomes, Published
+from advisor.predicting.fitting import FEWEST_TASKS, Setting
+from advisor.predicting.measured import measured, posterior
+
+TEMPERATURES = (0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0)
+USUAL_DRIFT = 0.15
+LEAST_DRIFT, MOST_DRIFT = 0.05, 0.6
+MEDIAN_SQUARE = 0.455
+"""The median of a squared standard normal."""
+TEST_ROWS = 200
+"""Of an outcome, for the noise in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foretold:
+    """One setting, by figures that knew nothing of its task."""
+
+    setting: Setting
+    predicted: Mapping[str, Predicted]
+    """Of the methods that were played."""
+    chances: Mapping[str, float]
+    """Of being best by score alone, before any temperature."""
+    winner: str
+    """The method that scored most, over all seeds."""
+
+
+def drift(settings: Sequence[Setting]) -> float:
+    """Spread of held-out logits round measured ones, less what both owe to sampling; from medians, so that few strays count
+    little."""
+    squares = []
+    for one in settings:
+        for method, score in one.scores.items():
+            evidence = measured(method, one.found)
+            if evidence is not None:
+                held = min(0.99, max(0.01, score))
+                noise = logit_noise(evidence) + 1 / (TEST_ROWS * held * (1 - held))
+                squares.append((logit(score) - posterior(evidence, 0.0).mean) ** 2 / MEDIAN_SQUARE - noise)
+    if len(squares) < 10:
+        return USUAL_DRIFT
+    return round(min(MOST_DRIFT, max(LEAST_DRIFT, math.sqrt(max(0.0, statistics.median(squares))))), 3)
+
+
+def foretold(settings: Sequence[Setting], published: Published, whole: Outcomes, ridge: float) -> Iterator[Foretold]:
+    """Every setting with at least two methods played, by the arms of the other tasks."""
+    winners = _winners(settings)
+    for task in sorted({one.task for one in settings}):
+        figures = ranking.Figures(published, _without(task, settings, whole, ridge))
+        for one in settings:
+            if one.task != task or len(one.scores) < 2:
+                continue
+            decision = ranking.decide(one.found, figures=figures)
+            predicted = {name: decision.predicted[name] for name in one.scores if name in decision.predicted}
+            if len(predicted) >= 2:
+                chances = best.probabilities(predicted, dict.fromkeys(predicted, 0.0), 1.0)
+                yield Foretold(one, predicted, chances, winners[one.task, one.n])
+
+
+def temperature(made: Sequence[Foretold]) -> float:
+    """The one under which the winners were likeliest, every task weighing the same."""
+    return min(TEMPERATURES, key=lambda one: log_loss(made, one)) if made else 1.0
+
+
+def log_loss(made: Sequence[Foretold], temperature: float) -> float:
+    losses: dict[str, list[float]] = defaultdict(list)
+    for one in made:
+        bent = {name: value ** (1 / temperature) for name, value in one.chances.items()}
+        losses[one.setting.task].append(-math.log(max(1e-6, bent.get(one.winner, 0.0) / sum(bent.values()))))
+    return statistics.fmean(statistics.fmean(some) for some in losses.values())
+
+
+def coverage(made: Sequence[Foretold]) -> float:
+    """Share of scores inside their 90 % intervals."""
+    inside = [low <= one.setting.scores[name] <= high
+              for one in made for name, said in one.predicted.items() for low, high in [said.interval]]  # fmt: skip
+    return sum(inside) / len(inside)
+
+
+def with_rows(found: Found) -> Found:
+    """What a decision needs that a list of measurements lacks: the numbers that follow from it."""
+    return ranking.known(found, None)
+
+
+def _without(task: str, settings: Sequence[Setting], whole: Outcomes, ridge: float) -> Outcomes:
+    others = fitting.cells_of(one for one in settings if one.task != task)
+    arms = {
+        method: dataclasses.replace(fitting.arm(method, cells, ridge), inflation=whole.arms[method].inflation)
+        for method, cells in others.items()
+        if method in whole.arms and len({cell.task for cell in cells}) >= FEWEST_TASKS - 1
+    }
+    return dataclasses.replace(whole, arms=fitting.with_stand_ins(arms))
+
+
+def _winners(settings: Sequence[Setting]) -> dict[tuple[str, int], str]:
+    scores: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for one in settings:
+        for method, score in one.scores.items():
+            scores[one.task, one.n][method].append(score)
+    means = {key: {name: statistics.fmean(values) for name, values in some.items()} for key, some in scores.items()}
+    return {key: max(some, key=lambda name: some[name]) for key, some in means.items()}
