@@ -27,8 +27,17 @@ def command(settings: Settings, socket: Path) -> EngineCommand:
     ]  # fmt: skip
     if settings.retrieval_reranker:
         argv += ["--reranker", settings.retrieval_reranker]
-    # all cores, whatever the gateway's own processes are kept to: one encoder serves all of them
-    return EngineCommand(tuple(argv), {"OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)))})
+    return EngineCommand(
+        tuple(argv),
+        {
+            # all cores, whatever the gateway's own processes are kept to: one encoder serves all of them
+            "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0))),
+            # a thread that waits for the other's share does not spin: engines and tuning runs need the same cores
+            "OMP_WAIT_POLICY": "passive",
+            # a GPU is the engines', who take nearly all its memory; the encoder for one is a pooling replica among them
+            "CUDA_VISIBLE_DEVICES": "",
+        },
+    )
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
