@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 from adapters.conversation import Example
 from adapters.data.tokens import encode_all
+from adapters.errors import InvalidInput
 from adapters.methods.contract import Ground, Weights
 from adapters.methods.full import Full
 from adapters.methods.lora import Lora
@@ -65,6 +66,8 @@ def tune(method: str, rows: Sequence[Example], base: Base, seed: int, *, long: b
     ground = Ground(recipe, base.folder, base.name, base.tokenizer, None, learned)
     asked = weights.asked(ground)
     encoded = [encode_all(asked.tokenizer, part, asked.template, recipe.max_length) for part in (learned, watched)]
+    if not encoded[0][0]:
+        raise InvalidInput(f"no row of {len(learned)} fits into {recipe.max_length} tokens", param="max_length")
     prepared = weights.prepare(copy.deepcopy(base.model), ground)
     parameters = sum(one.numel() for one in prepared.parameters() if one.requires_grad)
     with (
