@@ -17,6 +17,7 @@ from adapters.adapted_model import AdapterRef, RetrievalSpec, Sampling
 from adapters.conversation import Example, WireMessage
 from adapters.data.dataset import Splits
 from adapters.data.tokens import Encoded
+from adapters.evaluation.loss import RowLoss
 from adapters.evaluation.probe import Probe
 from adapters.evaluation.recording import record
 from adapters.prompts import PromptTemplate
@@ -62,6 +63,8 @@ class Choosing:
     """Its folder is the run's; what lies there is still there after a kill."""
     encoder_folder: Path = field(default_factory=embedded.encoder_folder)
     """Of the sentence encoder, which vectors that are kept must name (`encoder.identity`)."""
+    losses: Callable[[Sequence[Asked]], Sequence[RowLoss]] | None = None
+    """How surprised the base is by the rows' answers; None where only its answers can be had."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from adapters.conversation import WireMessage, wire
 from adapters.data.tokens import encode
 from adapters.errors import InvalidInput
 from adapters.evaluation.completer import LocalCompleter
-from adapters.evaluation.loss import measure
+from adapters.evaluation.loss import RowLoss, measure
 from adapters.evaluation.scorecard import Item, sample, score_asked
-from adapters.methods.contract import Choosing, Fitted, Fitter
+from adapters.methods.contract import Asked, Choosing, Fitted, Fitter
 from adapters.methods.table import method
 from adapters.prompts import render
 from adapters.registry import write_whole
@@ -50,12 +50,9 @@ class ChoosingMaking(Making):
         return self._fitted
 
     def adapted(self) -> list[Item]:
-        from adapters.tuning import device
-
         fitted, scored = self.choose(), self.material.scored
         asked = self._fitter().asked(fitted, scored, self._choosing())
-        rows = [encode(self.material.tokenizer, one.example, one.template) for one in asked]
-        losses = measure(self.base(), rows, device.device(), between=self.progress.raise_if_stopped)
+        losses = self._losses(asked)
         answers = self._complete([render(one.template, wire(one.example.prompt)) for one in asked], fitted.sampling.choices)
         return score_asked(answers, losses, scored)
 
@@ -76,6 +73,7 @@ class ChoosingMaking(Making):
         return Choosing(
             ground=material.ground, validation=validation, complete=self._complete, encode=self._encode,
             prompt_tokens=longest - material.answer_tokens, progress=self.progress, encoder_folder=self._encoder_folder,
+            losses=self._losses,
         )  # fmt: skip
 
     def _complete(self, conversations: Sequence[list[WireMessage]], choices: Sequence[str] = ()) -> list[str]:
@@ -84,6 +82,12 @@ class ChoosingMaking(Making):
             between=self.progress.raise_if_stopped, choices=choices,
         )  # fmt: skip
         return completer(conversations)
+
+    def _losses(self, asked: Sequence[Asked]) -> list[RowLoss]:
+        from adapters.tuning import device
+
+        rows = [encode(self.material.tokenizer, one.example, one.template) for one in asked]
+        return measure(self.base(), rows, device.device(), between=self.progress.raise_if_stopped)
 
     def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         if self._encoder is None:

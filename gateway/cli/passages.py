@@ -53,6 +53,9 @@ def _print_triad(triad: dict[str, Any]) -> None:
                             ("residual", "lost by reading"))
     )  # fmt: skip
     out.print(lost, markup=False, soft_wrap=True)
+    if nats := triad.get("nats_per_token"):
+        said = ", ".join(f"{name} {nats[arm]:.2f}" for arm, name in ARMS.items())
+        out.print(f"loss of the wanted answers in nats per token: {said}", markup=False, soft_wrap=True)
 
 
 def _interval(said: dict[str, Any]) -> str:

@@ -68,6 +68,9 @@ def test_rag_ends_with_a_draft_of_a_store_and_says_what_the_documents_are_worth(
     assert fitted["answers_in_documents"]["mean"] == 1
     assert next(one for one in fitted["recall"] if one["chosen"])["recall"]["3"]["mean"] > 0.9
     assert set(fitted["triad"]) > {"closed_book", "oracle_passage", "retrieved_passages", "random_passages"}
+    nats = fitted["triad"]["nats_per_token"]
+    assert nats["gain"]["mean"] == pytest.approx(nats["closed_book"] - nats["retrieved_passages"])
+    assert nats["gain"]["interval"][0] <= nats["gain"]["mean"] <= nats["gain"]["interval"][1]
     assert [event["max_tokens"] for event in events(tmp_path / "run", "cut")][:3] == [224, 160, 96]
     assert len(events(tmp_path / "run", "searched")) == 15
     assert run.execute(tmp_path / "run") == result

@@ -88,13 +88,19 @@ def _print(card: dict[str, Any], seconds: dict[str, float]) -> None:
     for one in found["passages"].get("candidates", ()):
         print(f"{one['passages']} passages: {one['mean']:.3f} on {one['n']} rows, {one['prompt_tokens']:.0f} tokens a question")
     threshold, triad = found["threshold"], found["triad"]
-    print(f"shown: {found['passages']['chosen']}, score from of {threshold['min_score']} on (could be {threshold['highest']}); "
+    print(f"shown: {found['passages']['chosen']}, score from {threshold['min_score']} on (could be {threshold['highest']}); "
           f"silences {_number(threshold['other_questions_silenced'])} of other questions")  # fmt: skip
     print(f"triad on {triad['n']} rows ({triad['metric']}); {triad['without_answer']} more have no answer in the documents")
     for arm in ARMS:
-        print(f"  {arm.replace('_', ' '):20} {_number(triad[arm])}  {triad[arm]['prompt_tokens']:.0f} tokens")
+        print(f"  {arm.replace('_', ' '):20} {_number(triad[arm])}  held {_number(triad[arm]['answer_held'])}  "
+              f"{triad[arm]['prompt_tokens']:.0f} tokens")  # fmt: skip
     for distance in DISTANCES:
         print(f"  {distance.replace('_', ' '):20} {_number(triad[distance])}")
+    if nats := triad.get("nats_per_token"):
+        arms = ", ".join(f"{arm.replace('_', ' ')} {nats[arm]:.3f}" for arm in ARMS)
+        print(f"  nats a token of the wanted answers: {arms}")
+        for distance in DISTANCES[:-1]:
+            print(f"    {distance.replace('_', ' '):18} {_number(nats[distance])}")
     print(f"held out, {card['n']} rows ({card['metric']}): base {_number(card['base'])}, adapted {_number(card['adapted'])}, "
           f"difference {_number(card['difference'])}; {card['reason']}")  # fmt: skip
     print(f"seconds: {seconds}")
