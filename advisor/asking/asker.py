@@ -15,7 +15,7 @@ from advisor.asking.base import Base
 from advisor.asking.rows import MOST_ASKED, Rows
 from advisor.evidence import Evidence
 
-LONGEST_ANSWER = 64
+LONGEST_ANSWER = 48
 """Tokens an answer may have; of longer ones the beginning is compared with as much of what was wanted."""
 
 Templates = Sequence[PromptTemplate | None]

@@ -1,7 +1,7 @@
 """Which questions are put to the base, of how many rows, so that a budget of tokens holds: decided before any is asked.
 
-All questions are asked of the same rows, as many as the budget allows. Where even the fewest are too many, the questions
-that are worth least go unasked, the last of the list first, and are told with the reason. The clock is looked at between
+All questions are asked of the same rows. Many rows where the budget allows all questions so many; else as many as it allows
+those at the core, and of the others what still fits. What is not asked is told with the reason. The clock is looked at between
 questions only, and stops what a much slower machine than assumed could not finish. Knows no question.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from advisor.evidence import Evidence
 
-NUMBERS = (48, 32, 24, 16, 12)
-"""Of rows, tried from the most."""
+GENEROUS, SPARING = (48, 32), (24, 16, 12)
+"""Numbers of rows, tried from the most: for all questions, and for those at the core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Question:
     cost: Callable[[int], float]
     """In prompt tokens, of so many rows."""
     ask: Callable[[int], list[Evidence]]
+    is_core: bool = False
 
     def unasked(self, reason: str) -> list[Evidence]:
         return [Evidence(name, None, unit, f"not asked: {reason}") for name, unit in zip(self.names, self.units, strict=True)]
@@ -39,19 +40,20 @@ class Plan:
 
 def plan(questions: Sequence[Question], tokens: float, most_rows: int) -> Plan:
     """`questions` with the most valuable first."""
-    numbers = list(dict.fromkeys(min(number, most_rows) for number in NUMBERS))
-    for rows in numbers:
+    for rows in dict.fromkeys(min(number, most_rows) for number in GENEROUS):
         if sum(question.cost(rows) for question in questions) <= tokens:
             return Plan(rows, list(questions), [])
-    rows, left, kept, out = numbers[-1], tokens, list[Question](), list[Question]()
-    for question in questions:
+    core = [question for question in questions if question.is_core]
+    numbers = list(dict.fromkeys(min(number, most_rows) for number in SPARING))
+    fitting = (rows for rows in numbers if sum(question.cost(rows) for question in core) <= tokens)
+    rows = next(fitting, numbers[-1])
+    left, kept = tokens, list[Question]()
+    for question in (*core, *(one for one in questions if not one.is_core)):
         cost = question.cost(rows)
         if cost <= left:
             kept.append(question)
             left -= cost
-        else:
-            out.append(question)
-    return Plan(rows, kept, out)
+    return Plan(rows, [one for one in questions if one in kept], [one for one in questions if one not in kept])
 
 
 def played(made: Plan, deadline: float, tokens: float, said: Callable[[str], None]) -> list[Evidence]:

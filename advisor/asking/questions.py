@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from adapters.conversation import Example
 from advisor.asking.asker import Asker
@@ -24,26 +25,23 @@ def in_order(asker: Asker, books: Library | None) -> tuple[list[Question], list[
     read = Reading(asker, books) if books is not None else None
     if read is not None and not read.is_possible():
         missing, read = read.missing(), None
-    questions = [
+    core = [
         said.zero_shot(),
-        *([read.with_oracle()] if read else []),
+        *([read.with_oracle(), read.gains(), read.with_found()] if read else []),
         *([said.few_shot()] if shows else []),
         said.surprised("answer_nats_zero_shot", said.none, "nothing but the question before them"),
         *([said.choices()] if asker.rows.labels else []),
-        *([read.with_found()] if read else []),
         *([said.nearest_shots()] if shows else []),
         surprised_by_text(asker),
-        *([read.gains()] if read else []),
+    ]
+    fewer = f"the same {said.k} shots before each"
+    others = [
         *([said.form()] if shows else []),
-        *(
-            [said.surprised("answer_nats_few_shot", said.fixed(said.k), f"the same {said.k} shots before each")]
-            if shows
-            else []
-        ),
         *([said.some_shots()] if shows else []),
+        *([said.surprised("answer_nats_few_shot", said.fixed(said.k), fewer)] if shows else []),
         *([read.with_random(), read.gain_of_found()] if read else []),
     ]
-    return questions, missing
+    return [*(replace(question, is_core=True) for question in core), *others], missing
 
 
 def surprised_by_text(asker: Asker) -> Question:

@@ -102,10 +102,13 @@ class Reading:
                 ),
             ]  # fmt: skip
 
+        def cost(count: int) -> float:
+            first = set(self.rows.order[:count])  # they are asked without a passage anyway
+            others = [number for number in self.told(count) if number not in first]
+            return self._price(others, self.without) + self._price(self.told(count), self.oracle)
+
         names = ("closed_book_score", "oracle_score", "unknown_share")
-        return Question(
-            names, ("share",) * 3, lambda count: self._cost(count, self.without) + self._cost(count, self.oracle), ask
-        )
+        return Question(names, ("share",) * 3, cost, ask)
 
     def with_found(self) -> Question:
         how = f"with the {NEAREST} passages found first for each"
@@ -163,7 +166,9 @@ class Reading:
         return self._losses[arm][: len(told)]
 
     def _cost(self, count: int, shelves: Shelves) -> float:
-        told = self.told(count)
+        return self._price(self.told(count), shelves)
+
+    def _price(self, told: Sequence[int], shelves: Shelves) -> float:
         return self.asker.cost_of_answers([self.shown(number, shelves(number)) for number in told], [NOTHING] * len(told))
 
     def _cost_of_losses(self, count: int, shelves: Shelves) -> float:
