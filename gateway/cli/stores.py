@@ -41,7 +41,7 @@ def _asking() -> Iterator[Any]:
     except openai.APIConnectionError as error:
         raise not_running(settings.load()) from error
     except openai.APIStatusError as error:
-        raise GraftError(error.message if error.body is None else str(error.body.get("message", error.message))) from error  # type: ignore[attr-defined]
+        raise GraftError(_message(error)) from error
 
 
 def ls(*, json: Json = False, quiet: Quiet = False) -> None:
@@ -162,6 +162,11 @@ def rm(
     err.print(f"removed {store.name or store.id}")
 
 
+def _message(error: Any) -> str:
+    """What the gateway said, without the status around it."""
+    return str(error.body.get("message", error.message)) if isinstance(error.body, dict) else str(error.message)
+
+
 def _there(client: Any, name: str) -> bool:
     import openai
 
@@ -193,22 +198,29 @@ def _sources(paths: list[Path]) -> dict[str, Path]:
 
 
 def _put_in(client: Any, store: Any, sources: dict[str, Path], *, quiet: bool) -> None:
+    import openai
+
     there = {(file.attributes or {}).get("path"): file for file in client.vector_stores.files.list(store.id, limit=100)}
     digests = {name: _digest(path) for name, path in sources.items()}
     changed = [name for name in sources if name not in there or there[name].status in ("failed", "cancelled")
                or (there[name].attributes or {}).get("sha256") != digests[name]]  # fmt: skip
+    refused: dict[str, str] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal) as progress:
         bar = progress.add_task("uploading", total=len(changed))
 
-        def upload(name: str) -> dict[str, Any]:
-            with sources[name].open("rb") as content:
-                file = client.files.create(file=(sources[name].name, content), purpose="assistants")
+        def upload(name: str) -> dict[str, Any] | None:
+            try:
+                with sources[name].open("rb") as content:
+                    file = client.files.create(file=(sources[name].name, content), purpose="assistants")
+            except openai.APIStatusError as error:  # empty, or larger than the gateway takes: the others go on
+                refused[name] = _message(error)
+                return None
             progress.advance(bar)
             return {"file_id": file.id, "attributes": {"path": name[-512:], "sha256": digests[name]}}
 
         with ThreadPoolExecutor(UPLOADS) as uploading:
-            files = list(uploading.map(upload, changed))
+            files = [file for file in uploading.map(upload, changed) if file is not None]
         progress.reset(bar, description="reading and encoding", total=len(files))
         for start in range(0, len(files), MOST_IN_BATCH):
             batch = client.vector_stores.file_batches.create(store.id, files=files[start : start + MOST_IN_BATCH])
@@ -217,10 +229,12 @@ def _put_in(client: Any, store: Any, sources: dict[str, Path], *, quiet: bool) -
                 time.sleep(LOOK_S)  # the API has nothing to wait on
                 batch = client.vector_stores.file_batches.retrieve(batch.id, vector_store_id=store.id)
     for name in changed:
-        if name in there:
+        if name in there and name not in refused:
             client.files.delete(there[name].id)
+    for name, why in refused.items():
+        err.print(f"{name} was left out: {why}", markup=False, soft_wrap=True)
     if not quiet:
-        err.print(f"{len(files)} files put in, {len(sources) - len(files)} unchanged")
+        err.print(f"{len(files)} files put in, {len(sources) - len(changed)} unchanged")
 
 
 def _tell(client: Any, name: str, *, json: bool) -> None:

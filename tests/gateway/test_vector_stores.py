@@ -358,13 +358,16 @@ def test_the_command_line_fills_a_store_and_shows_how_passages_are_found(
     (docs / "hours.md").write_bytes(HOURS)
     (docs / ".draft.md").write_bytes(REFUNDS)
     (docs / "torn.pdf").write_bytes(b"%PDF-1.7 not really")
+    (docs / "empty.txt").touch()
     cli.create("manual", docs=docs)
     shown = capsys.readouterr()
     assert "3 files put in, 0 unchanged" in shown.err
     assert "torn.pdf" in shown.out.split("WHY")[1], "it says which file could not be read"
     with pytest.raises(Conflict, match="already"):
         cli.create("manual")
+    assert "empty.txt was left out: 'empty.txt' is empty" in shown.err
     (docs / "torn.pdf").unlink()
+    (docs / "empty.txt").unlink()
     (docs / "hours.md").write_bytes(HOURS.replace(b"Graz", b"Linz"))
     cli.add("manual", docs)
     assert "1 files put in, 1 unchanged" in capsys.readouterr().err
