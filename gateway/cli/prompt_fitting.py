@@ -5,6 +5,7 @@ What `graft tune --method few_shot` does, with the knobs that a prompt has. The 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,19 +21,60 @@ BETWEEN = "\n---\n"
 """Wordings in a recipe."""
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is said of the prompt; what is left out is chosen.
+
+    Parameters
+    ----------
+    system
+        System text to begin with.
+    wording
+        A text file with another system text to try; may be given several times.
+    many
+        As many examples as the prompt holds.
+    selector
+        Which examples.
+    shots
+        How many.
+    rows
+        Validation rows to score each candidate on, at most.
+    max_length
+        Tokens of a prompt with its answer, at most.
+    seed
+        Decides the splits and every draw.
+    """
+
+    system: str | None = None
+    wording: Annotated[list[Path] | None, Parameter(negative="")] = None
+    many: Annotated[bool, Parameter(negative="")] = False
+    selector: Literal["fixed", "random", "balanced", "knn", "mmr", "bm25"] | None = None
+    shots: int | None = None
+    rows: int | None = None
+    max_length: int | None = None
+    seed: int | None = None
+
+    def knobs(self) -> dict[str, Any]:
+        """As a recipe names them. Raises InvalidInput where nothing is left to choose, or a wording cannot be read."""
+        if self.shots is not None and self.selector is None and not self.many:
+            raise InvalidInput("--shots alone leaves nothing to choose; add --selector, or leave it out", param="shots")
+        said = {
+            "selector": self.selector, "shots": self.shots, "fitting_rows": self.rows, "max_length": self.max_length,
+            "seed": self.seed, "wordings": BETWEEN.join(map(_text, self.wording)) if self.wording else None,
+        }  # fmt: skip
+        return {knob: value for knob, value in said.items() if value is not None}
+
+
+NOTHING_SAID = Prompt()
+
+
 def fit(
     file: Path,
     *,
     name: str,
     base: str | None = None,
-    system: str | None = None,
-    wording: list[Path] | None = None,
-    many: Annotated[bool, Parameter(negative="")] = False,
-    selector: Literal["fixed", "random", "balanced", "knn", "mmr", "bm25"] | None = None,
-    shots: int | None = None,
-    rows: int | None = None,
-    max_length: int | None = None,
-    seed: int | None = None,
+    prompt: Prompt = NOTHING_SAID,
     prompt_column: str | None = None,
     completion_column: str | None = None,
     validation: Path | None = None,
@@ -50,22 +92,6 @@ def fit(
         What callers will put into `model`.
     base
         A base of the settings, by its name. Default: the first.
-    system
-        System text to begin with.
-    wording
-        A text file with another system text to try; may be given several times.
-    many
-        As many examples as the prompt holds.
-    selector
-        Which examples; chosen unless said.
-    shots
-        How many; chosen unless said.
-    rows
-        Validation rows to score each candidate on, at most.
-    max_length
-        Tokens of a prompt with its answer, at most.
-    seed
-        Decides the splits and every draw.
     prompt_column
         Column of the question.
     completion_column
@@ -79,16 +105,10 @@ def fit(
     json
         Print the outcome as JSON.
     """
-    if shots is not None and selector is None and not many:
-        raise InvalidInput("--shots alone leaves nothing to choose; add --selector, or leave it out", param="shots")
-    said = {"selector": selector, "shots": shots, "fitting_rows": rows, "max_length": max_length, "seed": seed}
-    knobs: dict[str, Any] = {knob: value for knob, value in said.items() if value is not None}
-    if wording:
-        knobs["wordings"] = BETWEEN.join(_text(path) for path in wording)
-    desk = Desk()
+    knobs, desk = prompt.knobs(), Desk()
     job = submit(
-        desk, file, name, base=base, method="many_shot" if many else "few_shot", knobs=knobs, publish=publish,
-        rows=Rows(system, prompt_column, completion_column, validation),
+        desk, file, name, base=base, method="many_shot" if prompt.many else "few_shot", knobs=knobs, publish=publish,
+        rows=Rows(prompt.system, prompt_column, completion_column, validation),
     )  # fmt: skip
     ensure_runner(desk)
     if detach:

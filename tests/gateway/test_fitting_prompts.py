@@ -24,6 +24,7 @@ from gateway.cli import prompt_fitting
 from gateway.cli.candidates import print_candidates
 from gateway.cli.course import how_far
 from gateway.cli.jobs import _line
+from gateway.cli.prompt_fitting import Prompt
 from gateway.jobs.tasks import KINDS
 from tests.gateway.conftest import BASE, Gateway, Home, eventually, gateway_on
 from tests.tiny import TOPICS, tiny_llama, write_pairs
@@ -122,21 +123,19 @@ def test_fit_hands_over_what_was_said(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(prompt_fitting, "ensure_runner", lambda desk: None)
     for name, text in (("a.txt", "Be brief."), ("b.txt", "Be kind.")):
         (tmp_path / name).write_text(text)
-    prompt_fitting.fit(
-        tmp_path / "d.jsonl", name="bot", system="Sort.", wording=[tmp_path / "a.txt", tmp_path / "b.txt"], selector="knn",
-        rows=20, detach=True,
-    )  # fmt: skip
+    prompt = Prompt("Sort.", [tmp_path / "a.txt", tmp_path / "b.txt"], selector="knn", rows=20)
+    prompt_fitting.fit(tmp_path / "d.jsonl", name="bot", prompt=prompt, detach=True)
     assert handed["method"] == "few_shot"
     assert handed["knobs"] == {"selector": "knn", "fitting_rows": 20, "wordings": "Be brief.\n---\nBe kind."}
-    prompt_fitting.fit(tmp_path / "d.jsonl", name="bot", many=True, shots=50, detach=True)
+    prompt_fitting.fit(tmp_path / "d.jsonl", name="bot", prompt=Prompt(many=True, shots=50), detach=True)
     assert (handed["method"], handed["knobs"]) == ("many_shot", {"shots": 50})
 
 
 def test_a_number_of_shots_alone_is_no_fit_and_a_missing_wording_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="nothing to choose"):
-        prompt_fitting.fit(tmp_path / "d.jsonl", name="bot", shots=3)
+        prompt_fitting.fit(tmp_path / "d.jsonl", name="bot", prompt=Prompt(shots=3))
     with pytest.raises(InvalidInput, match=r"none\.txt cannot be read"):
-        prompt_fitting.fit(tmp_path / "d.jsonl", name="bot", wording=[tmp_path / "none.txt"])
+        prompt_fitting.fit(tmp_path / "d.jsonl", name="bot", prompt=Prompt(wording=[tmp_path / "none.txt"]))
 
 
 def test_candidates_are_told_as_they_are_tried(capsys: pytest.CaptureFixture[str]) -> None:
