@@ -88,7 +88,7 @@ def _serving(method: str, extra: float, found: Found) -> float:
     row = number(found, "tokens_per_example") or USUAL_ROW_TOKENS
     doublings = math.log2(1 + extra / row) + SEARCHED.get(method, 0.0)
     queries = number(found, "queries_per_day")
-    return doublings + (0.0 if not queries or not extra else max(0.0, math.log10(queries * extra / 1e7)))
+    return doublings + (0.0 if not queries or not extra else math.log10(max(1.0, queries * extra / 1e7)))
 
 
 def _keeping(method: str, found: Found) -> float:
