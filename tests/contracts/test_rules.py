@@ -41,10 +41,22 @@ NUMBERS: dict[str, st.SearchStrategy[Any]] = {
 situations = st.fixed_dictionaries({}, optional=NUMBERS).filter(bool)
 
 SHARES = (
-    "zero_shot_score", "zero_shot_choices_score", "few_shot_score", "knn_shot_score", "linear_probe_cv_score",
-    "knn_answer_score", "closed_book_score", "oracle_score", "retrieved_score", "answers_in_documents", "answers_by_chance", "unknown_share",
-    "volatile_share", "contradicting_share", "leakage_share",
-)  # fmt: skip
+    "zero_shot_score",
+    "zero_shot_choices_score",
+    "few_shot_score",
+    "knn_shot_score",
+    "linear_probe_cv_score",
+    "knn_answer_score",
+    "closed_book_score",
+    "oracle_score",
+    "retrieved_score",
+    "answers_in_documents",
+    "answers_by_chance",
+    "unknown_share",
+    "volatile_share",
+    "contradicting_share",
+    "leakage_share",
+)
 MEASURED: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(SHARES, st.floats(0, 1)),
     "format_gap": st.floats(-0.5, 1),
