@@ -104,8 +104,7 @@ class Base:
         return measure(self.model, rows, self.device)
 
     def _plain(self, text: str) -> Encoded:
-        whole = Example((Message(DOCUMENT, ""), Message("assistant", text)), 1, (1,))
-        found = encode_documents(self.tokenizer, [whole], LONGEST_TEXT)
+        found = encode_documents(self.tokenizer, [Example((Message(DOCUMENT, text),), 1, (0,))], LONGEST_TEXT)
         if not found:
             return Encoded([0, 0], [IGNORED, IGNORED], 1, 0)
         row, end = found[0], self.tokenizer.eos_token_id

@@ -61,6 +61,8 @@ def _unbiased(kernel: NDArray[np.float64], first: NDArray[np.bool_]) -> float:
     x = first.astype(np.float64)
     y = 1 - x
     n, m = x.sum(), y.sum()
+    if n == 0 or m == 0:
+        return 0.0
     within_x = (x @ kernel @ x - n) / (n * (n - 1)) if n > 1 else 1.0
     within_y = (y @ kernel @ y - m) / (m * (m - 1)) if m > 1 else 1.0
     return float(within_x + within_y - 2 * (x @ kernel @ y) / (n * m))

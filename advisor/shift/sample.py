@@ -49,13 +49,18 @@ class Sample:
 
 def of_examples(examples: Sequence[Example], encoder: Encoder, *, seed: int) -> Sample:
     chosen = random.Random(seed).sample(list(examples), min(MOST_ROWS, len(examples)))  # noqa: S311  # a sample, no secret
-    asked = without_frame([example.question for example in chosen])
+    asked = without_frame([what_is_asked(example) for example in chosen])
     both = [f"{question} {example.answer}" for question, example in zip(asked, chosen, strict=True)]
     return _sample(asked, both, encoder)
 
 
 def reference(encoder: Encoder) -> Sample:
     return _sample(everyday(), everyday(), encoder)
+
+
+def what_is_asked(example: Example) -> str:
+    """The last question; of plain text, the text."""
+    return example.answer if example.is_document else example.question
 
 
 def everyday() -> list[str]:
@@ -65,7 +70,7 @@ def everyday() -> list[str]:
 def matched(examples: Sequence[Example], encoder: Encoder, *, seed: int) -> tuple[Sample, Sample]:
     """What is asked and everyday text, one of each length."""
     chosen = random.Random(seed).sample(list(examples), min(MOST_ROWS, len(examples)))  # noqa: S311  # a sample, no secret
-    ours, theirs = pairs(without_frame([example.question for example in chosen]), everyday(), seed)
+    ours, theirs = pairs(without_frame([what_is_asked(example) for example in chosen]), everyday(), seed)
     return _sample(ours, ours, encoder), _sample(theirs, theirs, encoder)
 
 

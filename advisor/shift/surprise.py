@@ -32,7 +32,7 @@ Losses = Callable[[Sequence[str]], list[RowLoss]]
 def texts(examples: Sequence[Example], *, seed: int) -> tuple[list[str], list[str]]:
     """Our questions with their answers as plain text, without what all questions share, and everyday text, in pairs."""
     chosen = random.Random(seed).sample(list(examples), min(MOST_ROWS, len(examples)))  # noqa: S311  # a sample, no secret
-    asked = without_frame([example.question for example in chosen])
+    asked = without_frame(["" if example.is_document else example.question for example in chosen])
     both = [f"{question}\n{example.answer}".strip() for question, example in zip(asked, chosen, strict=True)]
     return pairs(both, everyday(), seed)
 

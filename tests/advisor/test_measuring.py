@@ -1,4 +1,4 @@
-"""Advice about a file: measured with the real encoder on small data written here, alone and through the program."""
+"""What is measured of a file with the real encoder and a tiny base, on small data written here, and the advice that follows."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from adapters.conversation import Example, Message
+from adapters.conversation import DOCUMENT, Example, Message
 from adapters.embedded import encoder_folder
-from adapters.retrieval.encoder import Encoder
+from adapters.errors import InvalidInput
 from adapters.retrieval.chunks import Passage
+from adapters.retrieval.encoder import Encoder
 from advisor.advice import from_dataset
 from advisor.evidence import by_name, number
 from advisor.knowledge import holds, knowledge
+from advisor.measuring import measure
 from advisor.shift import sample
 from advisor.shift.distance import distance
 from advisor.stated import Stated
+from tests.tiny import rows as tickets
 from tests.tiny import tiny_llama, write_pairs
 
 KEEPERS = {
@@ -100,13 +103,89 @@ def test_an_answer_is_held_word_for_word_or_by_its_content(answer: str, held: bo
 def test_documents_that_hold_the_answers_speak_for_retrieval(tmp_path: Path, documents: Path) -> None:
     rows = asked(*((question, f"It is kept by {answer}.") for question, (answer, _) in FACTS.items()))
     file = write(tmp_path / "rows.jsonl", rows)
-    base = tiny_llama(tmp_path / "base")
-    without = from_dataset(file, base_folder=base, base_name="tiny", gpu_gib=8.0)
-    with_them = from_dataset(file, docs=documents, base_folder=base, base_name="tiny", gpu_gib=8.0)
-    before, after = ({one.method: one.log_odds for one in made.ranking}["rag"] for made in (without, with_them))
+    without, with_them = from_dataset(file, gpu_gib=8.0), from_dataset(file, docs=documents, gpu_gib=8.0)
+    before, after = ({one.method: one.score for one in made.ranking}["rag"] for made in (without, with_them))
     assert after > before
-    assert with_them.method == "rag"
-    assert any("the documents hold" in reason for reason in with_them.ranking[0].reasons)
+
+
+# -- the evidence
+
+ALWAYS = {
+    "n_examples", "usable_rows", "distinct_prompts", "duplicate_share", "near_duplicate_share", "contradicting_share",
+    "answer_words", "longest_answer_words", "dataset_tokens", "tokens_per_example", "answer_tokens", "task_type",
+    "answer_entropy_bits", "distinct_answer_share", "language", "naturalness", "naturalness_null", "volatile_share",
+    "domain_shift", "domain_shift_null", "subject_shift", "language_shift", "mmd2", "mmd2_null", "c2st_accuracy", "c2st_null",
+    "probe_rows",
+}  # fmt: skip
+LABELS = {"n_classes", "examples_per_class", "fewest_per_class", "imbalance", "majority_share", "knn_cv_score",
+          "linear_probe_cv_score", "knn_cv_score.half", "linear_probe_cv_score.quarter"}  # fmt: skip
+BASE = {"zero_shot_score", "few_shot_score", "knn_shot_score", "few_shot_slope", "format_gap", "answer_nats_zero_shot",
+        "answer_nats_few_shot", "base_score", "bits_per_byte", "bits_per_byte_reference", "bits_per_byte_null",
+        "tokens_per_byte", "tokens_per_byte_reference"}  # fmt: skip
+DOCUMENTS = {"corpus_tokens", "answers_in_documents", "answers_by_chance", "closed_book_score", "oracle_score",
+             "retrieved_score", "random_passage_score", "gain_nats_oracle", "gain_nats_retrieved", "gain_nats_random",
+             "unknown_share"}  # fmt: skip
+
+
+def test_all_that_is_measured_of_labels_has_its_name_its_n_and_its_interval(tmp_path: Path) -> None:
+    steps: list[str] = []
+    examples = asked(*tickets(60))
+    base = tiny_llama(tmp_path / "base")
+    found = by_name(measure(examples, base_folder=base, test=asked(*tickets(4)), said=steps.append))
+    wanted = ALWAYS | LABELS | BASE | {"zero_shot_choices_score", "leakage_share"}
+    assert wanted - set(found) == set()
+    assert not DOCUMENTS & set(found)
+    assert found["leakage_share"].value == 1.0
+    for name in wanted:
+        one = found[name]
+        assert one.how
+        assert one.value is not None, one
+        assert one.n or name == "probe_rows", one
+        if one.unit in ("share", "nats per token", "bits") and name not in NO_INTERVAL:
+            assert one.interval is not None, one
+            assert one.interval[0] <= one.interval[1]
+    assert steps[0] == "opening the models"
+    assert any("question 1 of" in step for step in steps)
+
+
+NO_INTERVAL = ("naturalness", "answer_entropy_bits", "subject_shift", "language_shift")
+
+
+def test_documents_add_what_the_base_makes_of_them_and_the_same_again(tmp_path: Path, documents: Path) -> None:
+    rows = asked(*((question, answer) for question, (answer, _) in FACTS.items()))
+    base = tiny_llama(tmp_path / "base")
+    one, other = (measure(rows, documents=documents, base_folder=base) for _ in range(2))
+    assert one == other
+    found = by_name(one)
+    assert (ALWAYS | BASE | DOCUMENTS | {"knn_answer_score"}) - set(found) == set()
+    assert all(found[name].n == len(rows) for name in ("oracle_score", "closed_book_score", "unknown_share"))
+    assert number(found, "answers_in_documents") == 1.0
+
+
+def test_what_a_slow_machine_cannot_ask_in_time_is_told_by_name(tmp_path: Path) -> None:
+    examples = asked(*tickets(60))
+    found = by_name(measure(examples, base_folder=tiny_llama(tmp_path / "base"), patience=0.0))
+    unasked = {one.name for one in found.values() if one.value is None}
+    assert unasked >= BASE - {"base_score"}
+    assert all("the time was up" in found[name].how for name in unasked)
+    assert "base_score" not in found, "it follows from what was not asked"
+    assert found["knn_cv_score"].value is not None
+
+
+def test_no_rows_are_no_data() -> None:
+    with pytest.raises(InvalidInput, match="no rows"):
+        measure([])
+
+
+def test_one_row_and_plain_texts_are_measured_as_far_as_they_go(tmp_path: Path) -> None:
+    base = tiny_llama(tmp_path / "base")
+    one = by_name(measure(asked(("Where is it?", "Here.")), base_folder=base))
+    assert one["zero_shot_score"].n == 1
+    assert one["knn_answer_score"].value is None
+    texts = [Example((Message(DOCUMENT, f"A text on {n}, which answers nothing."),), n, (0,)) for n in range(9)]
+    plain = by_name(measure(texts, base_folder=base))
+    assert isinstance(plain["bits_per_byte"].value, float)
+    assert "zero_shot_score" not in plain
 
 
 def test_the_same_file_gets_the_same_advice(tmp_path: Path) -> None:
