@@ -37,7 +37,9 @@ class Telemetry:
         self.first_token = histogram(
             "time_to_first_token_seconds", "From the request's body to a stream's first event.", _WAITING, "model"
         )
-        self.retrieval = histogram("retrieval_seconds", "Choosing examples, and searching documents, for a question.", _WAITING, "step")
+        self.retrieval = histogram(
+            "retrieval_seconds", "Choosing examples, and searching documents, for a question.", _WAITING, "step"
+        )
         self.adapter_load = histogram("adapter_load_seconds", "Loading an adapter into an engine.", _WAITING, "base", "outcome")
         self.inflight = Gauge("graft_inflight", "Requests being answered.", ["model"], registry=self.registry)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.main import JOB_VERBS, MODEL_VERBS, VERBS
+from gateway.cli.main import JOB_VERBS, MODEL_VERBS, PROMPT_VERBS, STORE_VERBS, VERBS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -43,7 +43,7 @@ def test_the_tree_names_every_room_and_every_file_of_the_three_floors() -> None:
 
 def test_its_graft_commands_are_verbs() -> None:
     for verb, rest in re.findall(r"^(?:GRAFT_\w+=\S+ )?graft (\w+)(?: (\w+))?", README, re.MULTILINE):
-        known = {"models": MODEL_VERBS, "jobs": JOB_VERBS}.get(verb)
+        known = {"models": MODEL_VERBS, "jobs": JOB_VERBS, "stores": STORE_VERBS, "prompts": PROMPT_VERBS}.get(verb)
         assert verb in VERBS or (known and rest in known), f"graft {verb} {rest}"
 
 

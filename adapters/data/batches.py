@@ -67,7 +67,7 @@ def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
     return groups
 
 
-def common_start(rows: Sequence[Sequence[int]]) -> int:
+def common_start(rows: Sequence[list[int]]) -> int:
     """How many tokens all rows begin with; nothing is common to one alone."""
     if len(rows) < 2:
         return 0
