@@ -13,19 +13,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from advisor import ranking
-from advisor.evidence import Found
 from advisor.predicting import best, fitting
-from advisor.predicting.contract import Predicted, logit
+from advisor.predicting.contract import NORMAL_90, Predicted, logit
 from advisor.predicting.features import logit_noise
 from advisor.predicting.figures import Outcomes, Published
 from advisor.predicting.fitting import FEWEST_TASKS, Setting
 from advisor.predicting.measured import measured, posterior
 
-TEMPERATURES = (0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0)
+TEMPERATURES = (0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0)
 USUAL_DRIFT = 0.15
-LEAST_DRIFT, MOST_DRIFT = 0.05, 0.6
+LEAST_DRIFT, MOST_DRIFT = 0.05, 3.0
+NARROWEST, WIDEST = 1.2, 4.0
 MEDIAN_SQUARE = 0.455
 """The median of a squared standard normal."""
+FEWEST = 30
+"""Errors below which nothing is made of them."""
 TEST_ROWS = 200
 """Of an outcome, for the noise in it."""
 
@@ -40,7 +42,7 @@ class Foretold:
     chances: Mapping[str, float]
     """Of being best by score alone, before any temperature."""
     winner: str
-    """The method that scored most, over all seeds."""
+    """Of these methods the one that scored most, over all seeds."""
 
 
 def drift(settings: Sequence[Setting]) -> float:
@@ -54,14 +56,14 @@ def drift(settings: Sequence[Setting]) -> float:
                 held = min(0.99, max(0.01, score))
                 noise = logit_noise(evidence) + 1 / (TEST_ROWS * held * (1 - held))
                 squares.append((logit(score) - posterior(evidence, 0.0).mean) ** 2 / MEDIAN_SQUARE - noise)
-    if len(squares) < 10:
+    if len(squares) < FEWEST:
         return USUAL_DRIFT
     return round(min(MOST_DRIFT, max(LEAST_DRIFT, math.sqrt(max(0.0, statistics.median(squares))))), 3)
 
 
 def foretold(settings: Sequence[Setting], published: Published, whole: Outcomes, ridge: float) -> Iterator[Foretold]:
     """Every setting with at least two methods played, by the arms of the other tasks."""
-    winners = _winners(settings)
+    means = _means(settings)
     for task in sorted({one.task for one in settings}):
         figures = ranking.Figures(published, _without(task, settings, whole, ridge))
         for one in settings:
@@ -71,7 +73,23 @@ def foretold(settings: Sequence[Setting], published: Published, whole: Outcomes,
             predicted = {name: decision.predicted[name] for name in one.scores if name in decision.predicted}
             if len(predicted) >= 2:
                 chances = best.probabilities(predicted, dict.fromkeys(predicted, 0.0), 1.0)
-                yield Foretold(one, predicted, chances, winners[one.task, one.n])
+                scored = means[one.task, one.n]
+                yield Foretold(one, predicted, chances, max(predicted, key=lambda name: scored[name]))
+
+
+def reach(made: Sequence[Foretold]) -> float:
+    """Half the width that an interval needs to hold 90 % of the scores, in the spread that was foretold."""
+    scaled = sorted(abs(logit(one.setting.scores[name]) - said.centre) / said.sd
+                    for one in made for name, said in one.predicted.items())  # fmt: skip
+    if len(scaled) < FEWEST:
+        return NORMAL_90
+    return round(min(WIDEST, max(NARROWEST, scaled[math.ceil(0.9 * len(scaled)) - 1])), 3)
+
+
+def reaching(one: Foretold, reach: float) -> Foretold:
+    """The same with intervals of that width."""
+    wide = {name: dataclasses.replace(said, reach=reach) for name, said in one.predicted.items()}
+    return dataclasses.replace(one, predicted=wide)
 
 
 def temperature(made: Sequence[Foretold]) -> float:
@@ -94,11 +112,6 @@ def coverage(made: Sequence[Foretold]) -> float:
     return sum(inside) / len(inside)
 
 
-def with_rows(found: Found) -> Found:
-    """What a decision needs that a list of measurements lacks: the numbers that follow from it."""
-    return ranking.known(found, None)
-
-
 def _without(task: str, settings: Sequence[Setting], whole: Outcomes, ridge: float) -> Outcomes:
     others = fitting.cells_of(one for one in settings if one.task != task)
     arms = {
@@ -109,10 +122,9 @@ def _without(task: str, settings: Sequence[Setting], whole: Outcomes, ridge: flo
     return dataclasses.replace(whole, arms=fitting.with_stand_ins(arms))
 
 
-def _winners(settings: Sequence[Setting]) -> dict[tuple[str, int], str]:
+def _means(settings: Sequence[Setting]) -> dict[tuple[str, int], dict[str, float]]:
     scores: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for one in settings:
         for method, score in one.scores.items():
             scores[one.task, one.n][method].append(score)
-    means = {key: {name: statistics.fmean(values) for name, values in some.items()} for key, some in scores.items()}
-    return {key: max(some, key=lambda name: some[name]) for key, some in means.items()}
+    return {key: {name: statistics.fmean(values) for name, values in some.items()} for key, some in scores.items()}

@@ -27,7 +27,6 @@ RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Tasks' worth of variance that is added to a feature's own, of which those tried are told apart by tasks left out."""
 FAMILY_PRIOR = 1.0
 """Tasks that the mean of all families counts as, in the mean of each."""
-WIDEST, NARROWEST = 3.0, 1.3
 MOST_INFLATION = 4.0
 FEWEST_RESIDUALS = 30
 
@@ -136,23 +135,20 @@ def left_out(method: str, cells: Sequence[Cell], ridge: float) -> list[Residual]
 
 
 def fit(settings: Sequence[Setting], made_from: str) -> dict[str, Any]:
-    """What `outcomes.json` holds but for drift and temperature, which need whole forecasts. Methods of fewer than FEWEST_TASKS
-    tasks are left out, and rest on rules and on what is measured of them."""
+    """What `outcomes.json` holds but for what whole forecasts are needed for (`calibration.py`). Methods of fewer than
+    FEWEST_TASKS tasks are left out, and rest on rules and on what is measured of them."""
     cells = {method: some for method, some in cells_of(settings).items() if len({cell.task for cell in some}) >= FEWEST_TASKS}
     tried = {ridge: [one for method, some in cells.items() for one in left_out(method, some, ridge)] for ridge in RIDGES}
     ridge = min(RIDGES, key=lambda one: _loss(tried[one], cells)) if cells else RIDGES[-1]
     residuals = tried[ridge]
-    arms, scaled = {}, list[float]()
+    arms = {}
     for method, some in cells.items():
         mine = [one for one in residuals if one.method == method]
         ratio = _by_task(mine, lambda one: one.error**2) / _by_task(mine, lambda one: one.variance)
         inflation = min(MOST_INFLATION, max(1.0, ratio))
         arms[method] = dataclasses.replace(arm(method, some, ridge), inflation=inflation)
-        scaled += [abs(one.error) / math.sqrt(one.variance * inflation) for one in mine]
-    reach = float(np.quantile(scaled, 0.9)) if len(scaled) >= FEWEST_RESIDUALS else NORMAL_90
     return {
-        "made_from": made_from, "ridge": ridge, "shared": _shared(residuals),
-        "reach": round(min(WIDEST, max(NARROWEST, reach)), 3),
+        "made_from": made_from, "ridge": ridge, "shared": _shared(residuals), "reach": NORMAL_90,
         "arms": {method: to_json(one) for method, one in sorted(with_stand_ins(arms).items())},
     }  # fmt: skip
 

@@ -57,6 +57,8 @@ def fitted(settings: Sequence[Setting], made_from: str) -> dict[str, Any]:
         raw["drift"] = calibration.drift(settings)
     whole = figures.outcomes_from(raw)
     made = list(calibration.foretold(settings, figures.published(), whole, raw["ridge"]))
+    raw["reach"] = calibration.reach(made)
+    made = [calibration.reaching(one, raw["reach"]) for one in made]
     raw["temperature"] = calibration.temperature(made)
     return raw | {"left_out": _left_out(settings, made, raw["temperature"])}
 
