@@ -61,7 +61,8 @@ class Asker:
         read = sum(map(len, prompts))
         if shared >= FEWEST_SHARED_TOKENS:
             read -= shared * (len(prompts) - -(-len(prompts) // ROWS_AT_ONCE))
-        return read + self.base.made_weight * len(prompts) * (self.most if made is None else made)
+        tokens = self.most if made is None else made
+        return read + sum(self.base.cost_of_making(tokens, len(prompt)) for prompt in prompts)
 
     def cost_of_losses(self, examples: Sequence[Example], templates: Templates) -> float:
         said = _said(examples, templates)

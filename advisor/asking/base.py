@@ -19,11 +19,14 @@ from adapters.evaluation.loss import RowLoss
 from adapters.prompts import PromptTemplate
 from advisor.rows.counting import Counting
 
-SPEED_READ = {"cpu": 1000.0, "cuda": 60_000.0}
-"""Prompt tokens a second of a base of NOMINAL_PARAMS, read many at once: on two cores in bf16, on one large GPU."""
+SPEED_READ = {"cpu": 800.0, "cuda": 60_000.0}
+"""Prompt tokens a second of a base of NOMINAL_PARAMS, read many at once: on two cores in bf16, of which one alone read 350 to
+580 while others used it too; on one large GPU."""
 NOMINAL_PARAMS = 135e6
 MADE_WEIGHT = {"cpu": 5.0, "cuda": 20.0}
 """What a token that is made costs, beside one that is read, sixteen answers at once."""
+LOOKING_BACK = {"cpu": 0.01, "cuda": 0.0}
+"""What it costs besides, for each token before it."""
 LONGEST_TEXT = 512
 
 
@@ -51,9 +54,9 @@ class Base:
         """How many prompt tokens are read in so many seconds on a machine as it is assumed to be; made ones weigh more."""
         return round(seconds * SPEED_READ[self._kind] * NOMINAL_PARAMS / self.facts.params)
 
-    @property
-    def made_weight(self) -> float:
-        return MADE_WEIGHT[self._kind]
+    def cost_of_making(self, tokens: int, before: int) -> float:
+        """In prompt tokens, what an answer of so many tokens costs after so many."""
+        return tokens * (MADE_WEIGHT[self._kind] + LOOKING_BACK[self._kind] * before)
 
     @property
     def _kind(self) -> str:

@@ -14,9 +14,11 @@ import platform
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from tests.bench.outcome import cells, tasks
 from tests.bench.outcome.cells import SIZES
@@ -43,7 +45,15 @@ def main(flags: Sequence[str] = ()) -> None:
         "versions": _versions(), "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor(),
         "command": f"python -m tests.bench advisor_features {shlex.join(flags)}",
     }  # fmt: skip
+    more = _more_at_once() if torch.cuda.is_available() else nullcontext()
     known = {one: Task(one, asked.tasks / one, asked.material / one) for one in tasks.names(asked.tasks, asked.only)}
+    with more:
+        _measure(asked, known, name, models, same, began)
+
+
+def _measure(
+    asked: argparse.Namespace, known: dict[str, Task], name: str, models: Any, same: dict[str, Any], began: float
+) -> None:
     longest = 0.0
     for task, size, seed in _wanted(asked, known, name):
         if time.monotonic() - began + longest > asked.limit_s:
@@ -56,6 +66,16 @@ def main(flags: Sequence[str] = ()) -> None:
         longest = max(longest, took)
         cells.append(asked.out, line | {"seconds": round(took, 2)} | same)
         print(f"{task} {size} {seed}: {line.get('error') or len(line['evidence'])} in {took:.1f} s", flush=True)
+
+
+@contextmanager
+def _more_at_once() -> Iterator[None]:
+    """A small base on a GPU answers hundreds in the time of sixteen."""
+    from adapters.data import batches
+    from adapters.evaluation import completer
+
+    with patch.object(completer, "ROWS_AT_ONCE", 256), patch.object(batches, "TOKENS_AT_ONCE", 2**16):
+        yield
 
 
 def _flags(flags: Sequence[str]) -> argparse.Namespace:
