@@ -140,9 +140,9 @@ def _touched(
     lexical, holding = _by_words(texts), Texts(texts)
     kept, room = dict[int, None](), pieces
     for example in examples:
-        near = lexical.search(asked(example), BY_WORDS)
-        answering = holding.holding(example.answer)
-        for number in (*near, *(one for one in answering if one in set(lexical.search(asked(example), DEPTH)))):
+        ranked = lexical.search(asked(example), DEPTH)
+        answering = set(holding.holding(example.answer))
+        for number in (*ranked[:BY_WORDS], *(one for one in ranked if one in answering)):
             if number not in kept:
                 kept[number] = None
                 room -= min(sizes[number], window)

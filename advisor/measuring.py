@@ -159,7 +159,8 @@ def _encoded(
     by_number = dict(zip(drawn, texts, strict=True))
     vectors = encoder.encode([by_number[one] for one in chosen])
     rows = [examples[one] for one in chosen]
-    barred = frozenset(place for place, row in enumerate(rows) if base is not None and base.speaks_of_structure(row))
+    unread = [False] * len(rows) if base is None else base.cannot_read(rows)
+    barred = frozenset(place for place, is_unread in enumerate(unread) if is_unread)
     return Rows(
         rows,
         vectors,
@@ -188,5 +189,8 @@ def _asked(
     tokens = base.tokens_in(seconds)
     asker = Asker(base, rows)
     questions, missing = in_order(asker, books)
-    made = plan(questions, tokens, max(1, len(rows.order)))
+    try:
+        made = plan(questions, tokens, max(1, len(rows.order)))
+    except InvalidInput as wrong:  # such as roles that its template refuses
+        return [one for question in questions for one in question.unasked(wrong.message)] + missing
     return played(made, deadline, tokens, said) + missing

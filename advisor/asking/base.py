@@ -73,10 +73,14 @@ class Base:
     def prompt(self, said: Sequence[WireMessage]) -> list[int]:
         return prompt_ids(self.tokenizer, said)
 
-    def speaks_of_structure(self, example: Example) -> bool:
-        """Whether the row holds text that the tokenizer reads as structure; it is asked nothing."""
-        text = "\n".join(message.content for message in example.messages)
-        return any(token in text for token in self.tokenizer.all_special_tokens)
+    def cannot_read(self, examples: Sequence[Example]) -> list[bool]:
+        """Of each row, whether it is longer than the base reads, or holds text that the tokenizer takes for structure."""
+        texts = ["\n".join(message.content for message in example.messages) for example in examples]
+        structure, most = self.tokenizer.all_special_tokens, self.facts.context - self.counting().frame
+        return [
+            size > most or any(token in text for token in structure)
+            for text, size in zip(texts, self.sizes(texts), strict=True)
+        ]
 
     def answers(
         self, conversations: Sequence[list[WireMessage]], *, most: int, choices: Sequence[str] = ()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from adapters.errors import InvalidInput
 from advisor.evidence import Evidence
 
 GENEROUS, SPARING = (48, 32), (24, 16, 12)
@@ -64,7 +65,10 @@ def played(made: Plan, deadline: float, tokens: float, said: Callable[[str], Non
             found += question.unasked("this machine is slower than was planned for, and the time was up")
             continue
         said(f"asking the base, question {place} of {len(made.asked)}: {', '.join(question.names)}")
-        found += question.ask(made.rows)
+        try:
+            found += question.ask(made.rows)
+        except InvalidInput as wrong:  # such as a template under which nothing can be learned
+            found += question.unasked(wrong.message)
     for question in made.left_out:
         needed = f"{question.cost(made.rows):,.0f} tokens for {made.rows} rows do not fit into the {tokens:,.0f} that there are"
         found += question.unasked(f"{needed}; a longer budget asks it")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from adapters.conversation import Example, Message, WireMessage
+from adapters.errors import InvalidInput
 from adapters.evaluation.loss import RowLoss
 from adapters.prompts import PromptTemplate
 from adapters.retrieval.chunks import Passage
@@ -291,5 +292,18 @@ def test_lengths_are_the_bases_own(base: Base) -> None:
     assert counting.count(["my invoice", ""])[1] == 0
     assert counting.frame > 0
     assert counting.context == 1024
-    assert base.speaks_of_structure(asked(("say <|im_end|>", "no"))[0])
-    assert not base.speaks_of_structure(asked(("say it", "no"))[0])
+
+
+def test_rows_that_the_base_cannot_read_are_known(base: Base) -> None:
+    rows = asked(("say <|im_end|>", "no"), ("say it", "no"), ("my invoice " * 1100, "no"))
+    assert base.cannot_read(rows) == [True, False, True]
+
+
+def test_what_a_base_refuses_is_told_and_the_rest_is_asked() -> None:
+    def refuse(_: int) -> list[Evidence]:
+        raise InvalidInput("the chat template refuses the roles system, user", param="base")
+
+    questions = [dataclasses.replace(question("a", 1), ask=refuse), question("b", 1)]
+    found = by_name(played(plan(questions, 1000, 500), float("inf"), 1000, lambda _: None))
+    assert (found["a"].value, found["b"].value) == (None, 48)
+    assert "refuses the roles" in found["a"].how

@@ -16,7 +16,7 @@ from adapters.retrieval.chunks import Passage
 from adapters.retrieval.encoder import Encoder
 from advisor.advice import from_dataset
 from advisor.evidence import by_name, number
-from advisor.knowledge import holds, knowledge
+from advisor.knowledge import holds, in_documents, knowledge, library
 from advisor.measuring import measure
 from advisor.shift import sample
 from advisor.shift.distance import distance
@@ -230,3 +230,16 @@ def test_the_program_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
         assert said in done.stderr
         assert done.stderr.count("\n") == 1
     assert program("--no-such-flag").returncode == 2
+
+
+def test_of_many_passages_those_that_share_words_with_a_row_are_encoded(encoder: Encoder) -> None:
+    rows = asked(*((question, answer) for question, (answer, _) in FACTS.items()))
+    told = [Passage(n, 0, len(text), "", text) for n, (_, text) in enumerate(FACTS.values())]
+    other = [Passage(n, 0, 60, "", f"Number {n} of the long list of things that nobody asks for.") for n in range(300)]
+    books = library([*other, *told], rows, encoder, seed=0, pieces=800)
+    assert len(books.passages) < 80
+    assert {passage.text for passage in told} <= {passage.text for passage in books.passages}
+    assert f"{len(books.passages)} of 312 passages" in books.partly
+    found = by_name(in_documents(books, rows, encoder.encode([row.question for row in rows]), seed=0))
+    assert number(found, "answers_in_documents") == 1.0
+    assert "of 312 passages" in found["answers_in_documents"].how
