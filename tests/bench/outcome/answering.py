@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -17,6 +18,8 @@ from adapters.conversation import WireMessage
 from adapters.data import batches
 from adapters.data.tokens import Encoded, prompt_ids, stop_ids
 from adapters.evaluation import completer
+from adapters.evaluation.general import MEASURED
+from adapters.evaluation.loss import measure, nats_per_token
 
 if TYPE_CHECKING:
     import torch
@@ -42,9 +45,18 @@ class Base:
     tokenizer: Any
     model: Any
     graphs: bool = False
-    general: list[Encoded] = field(default_factory=list)
-    """What it says of itself to general prompts, and then how surprised it is by that, in nats a token."""
-    general_nats: float = 0.0
+
+    @cached_property
+    def general(self) -> list[Encoded]:
+        """What it says of itself to general prompts."""
+        from adapters.evaluation.speaking import own_answers
+
+        return [row for row in own_answers(self.model, self.tokenizer, MEASURED, longest=32) if row.supervised]
+
+    @cached_property
+    def general_nats(self) -> float:
+        """How surprised it is by that, in nats a token."""
+        return nats_per_token(measure(self.model, self.general, self.model.device))
 
     @property
     def has_window(self) -> bool:
@@ -56,22 +68,17 @@ def open_base(name: str, folder: Path, *, graphs: bool) -> Base:
     import torch
 
     from adapters import bases
-    from adapters.evaluation.general import MEASURED
-    from adapters.evaluation.loss import measure, nats_per_token
-    from adapters.evaluation.speaking import own_answers
     from adapters.tuning import device
 
     model = bases.open_model(folder, device.dtype()).to(device.device()).eval()
     base = Base(name, folder, bases.facts(folder), bases.open_tokenizer(folder), model)
-    base.general = [row for row in own_answers(model, base.tokenizer, MEASURED, longest=32) if row.supervised]
-    base.general_nats = nats_per_token(measure(model, base.general, device.device()))
     if graphs and torch.cuda.is_available() and not base.has_window:
         base.graphs = _graphs_agree(base)
     return base
 
 
 def _graphs_agree(base: Base) -> bool:
-    asked = [row.input_ids[: -row.supervised] for row in base.general[:8]]
+    asked = [prompt_ids(base.tokenizer, [{"role": "user", "content": text}]) for text in MEASURED[:8]]
     try:
         apart, together = (greedy(base.model, base.tokenizer, asked, 24, graphs=graphs) for graphs in (False, True))
     except RuntimeError as error:

@@ -18,6 +18,7 @@ from unittest.mock import patch
 from adapters.conversation import Example
 from adapters.data.tokens import encode_all
 from adapters.errors import InvalidInput
+from adapters.evaluation.loss import measure, nats_per_token
 from adapters.methods.contract import Ground, Weights
 from adapters.methods.full import Full
 from adapters.methods.lora import Lora
@@ -105,10 +106,7 @@ def _checkpoints_in_memory() -> Iterator[None]:
 
 def forgotten(base: Base, model: Any) -> float:
     """The rise of loss on what the base says of itself, in nats a token."""
-    from adapters.evaluation.loss import measure, nats_per_token
-    from adapters.tuning import device
-
-    return nats_per_token(measure(model, base.general, device.device())) - base.general_nats
+    return nats_per_token(measure(model, base.general, base.model.device)) - base.general_nats
 
 
 def changed(recipe: Recipe) -> dict[str, Any]:
