@@ -27,6 +27,8 @@ class Arm:
     """`labels` or `documents`, where only such tasks have it."""
     sizes: tuple[int, ...] = SIZES
     seeds: tuple[int, ...] = (0, 1, 2)
+    matters: bool = True
+    """If not it is played when all others are: it takes long, and has never won on a base this small."""
 
 
 ARMS: dict[str, Arm] = {
@@ -38,7 +40,7 @@ ARMS: dict[str, Arm] = {
     "head": Arm(1, 0.005, needs="labels"),
     "lora": Arm(4, 0.02),
     "full": Arm(4, 0.015),
-    "prompt_tuning": Arm(8, 0.05, sizes=(256, 1024), seeds=(0,)),
+    "prompt_tuning": Arm(20, 0.03, sizes=(256, 1024), seeds=(0,), matters=False),
     "rag": Arm(3, sized=False, needs="documents"),
     "oracle": Arm(2, sized=False, needs="documents"),
     "rag+lora": Arm(6, 0.03, needs="documents"),
@@ -87,7 +89,7 @@ def of_task(task: str, have: Iterable[str], most_rows: int, asked: Asked) -> lis
 
 def in_order(cells: Iterable[Cell]) -> list[Cell]:
     """A whole seed before the next, a task after the other, long cells first: cut off anywhere, what is there is whole."""
-    return sorted(cells, key=lambda cell: (cell.seed, cell.task, -cell.guess_s, cell.arm))
+    return sorted(cells, key=lambda cell: (not ARMS[cell.arm].matters, cell.seed, cell.task, -cell.guess_s, cell.arm))
 
 
 def done(out: Path, base: str) -> set[Cell]:
