@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.bases import BaseFacts
-from adapters.data.batches import rows_at_once
+from adapters.data.batches import TOKENS_AT_ONCE, rows_at_once
 from adapters.errors import InvalidInput
 from adapters.tuning import activations, shapes
 from adapters.tuning.activations import FP32, Tuned
@@ -109,14 +109,17 @@ def work(
 
 
 def _answering(facts: BaseFacts, asked: Work) -> Parts:
-    """Many conversations at once: keys and values of every token, one block's work, logits of the last position."""
-    tuned = Tuned(facts, asked.norms, asked.bytes_per_weight, asked.device, asked.sequence_length)
-    narrow = facts.kv_heads * facts.head_dim
-    rows = rows_at_once(asked.sequence_length, ANSWERED_AT_ONCE)
-    cache = 2 * narrow * asked.bytes_per_weight * rows * (asked.sequence_length + asked.answer_tokens)
-    forward = rows * asked.sequence_length * activations.forward_only(tuned)
-    logits = rows * facts.vocab * (asked.bytes_per_weight + 2 * FP32)
-    return {"weights": facts.params * asked.bytes_per_weight, "kv_cache": cache * facts.layers, "activations": forward + logits}
+    """Many conversations at once: every token's keys and values, one block's work, logits. More go together of shorter ones."""
+    lengths = (asked.sequence_length, min(asked.sequence_length, TOKENS_AT_ONCE // ANSWERED_AT_ONCE))
+    return max((_answering_at(facts, asked, length) for length in lengths), key=lambda parts: sum(parts.values()))
+
+
+def _answering_at(facts: BaseFacts, asked: Work, length: int) -> Parts:
+    tuned = Tuned(facts, asked.norms, asked.bytes_per_weight, asked.device, length)
+    rows = rows_at_once(length, ANSWERED_AT_ONCE)
+    cache = 2 * facts.kv_heads * facts.head_dim * asked.bytes_per_weight * rows * (length + asked.answer_tokens)
+    work = rows * (length * activations.forward_only(tuned) + facts.vocab * (asked.bytes_per_weight + 2 * FP32))
+    return {"weights": facts.params * asked.bytes_per_weight, "kv_cache": cache * facts.layers, "activations": work}
 
 
 def _with_passages(facts: BaseFacts, asked: Work) -> Parts:
