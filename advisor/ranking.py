@@ -23,11 +23,15 @@ from advisor.predicting.contract import Predicted
 from advisor.predicting.features import family
 from advisor.predicting.figures import Outcomes, Published, outcomes, published
 from advisor.reason import Reason, because
-from advisor.rules.contract import Bar, Vote
+from advisor.rules.applying import Applied, applied
+from advisor.rules.contract import Bar, Never, Rule, Vote
 from advisor.rules.table import NEVER, REMARKS, RISKS, RULES
 
 METRIC = {"labels": "exact_match", "short": "exact_match", "long": "token_f1"}
 """By the family of answers, as `adapters.evaluation.metrics.primary` decides."""
+
+
+DECIDING: dict[str, Rule | Never] = {**RULES, **{f"never {name}": never for name, never in NEVER.items()}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class Decision:
     profile: str
     predicted: Mapping[str, Predicted]
     burdens: Mapping[str, float]
+    asked: Mapping[str, Applied]
+    """What each rule said, and what it looked at."""
     cast: Mapping[str, list[Vote]]
     barred: Mapping[str, list[Bar]]
     fits: Mapping[str, bool | None]
@@ -114,17 +120,20 @@ def known(found: Found, facts: BaseFacts | None) -> dict[str, Evidence]:
     return whole
 
 
-def decide(found: Found, profile: str = utility.DEFAULT, figures: Figures | None = None) -> Decision:
-    """`found` is complete. Raises InvalidInput for an unknown profile."""
+def decide(
+    found: Found, profile: str = utility.DEFAULT, figures: Figures | None = None, before: Decision | None = None
+) -> Decision:
+    """`found` is complete; `before`: a decision on mostly the same. Raises InvalidInput for an unknown profile."""
     figures = figures or Figures()
     methods = applicable(found)
+    asked = applied(DECIDING, found, None if before is None else before.asked)
     cast: dict[str, list[Vote]] = defaultdict(list)
-    for rule in RULES.values():
-        for vote in rule(found):
+    for name in RULES:
+        for vote in asked[name].said:
             cast[vote.method].append(vote)
     barred: dict[str, list[Bar]] = defaultdict(list)
-    for never in NEVER.values():
-        for bar in never(found):
+    for name in NEVER:
+        for bar in asked[f"never {name}"].said:
             barred[bar.method].append(bar)
     points = {one: figures.published.start[one] + sum(vote.points for vote in cast[one]) for one in methods}
     predicted = predict.predict(found, methods, points, figures.published, figures.outcomes)
@@ -138,7 +147,7 @@ def decide(found: Found, profile: str = utility.DEFAULT, figures: Figures | None
         return fits[method] is False, method in barred, first, METHODS.index(method)
 
     order = sorted(methods, key=place)
-    return Decision(found, profile, predicted, burdens, cast, dict(barred), fits, tuple(order), figures)
+    return Decision(found, profile, predicted, burdens, asked, cast, dict(barred), fits, tuple(order), figures)
 
 
 def rank(decision: Decision) -> list[Ranked]:

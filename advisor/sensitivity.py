@@ -16,7 +16,9 @@ from advisor import ranking
 from advisor.evidence import STATED, Evidence, Found, Value, number, text
 from advisor.ranking import Decision
 
-HALVINGS = 4
+HALVINGS = 6
+NEAR = 0.08
+"""Values nearer to each other than this share are not told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +34,23 @@ class Move:
 
 MOVES: dict[str, Move] = {
     "n_examples": Move(
-        (1, 3, 10, 30, 100, 300, 1000, 3000, 10_000, 100_000, 1_000_000), lambda v: f"with {v:,.0f} rows", costs=True
+        (1, 10, 100, 1000, 10_000, 1_000_000), lambda v: f"with {v:,.0f} rows", costs=True
     ),
     "knowledge_changes": Move((False, True), lambda v: f"if the facts {'change' if v else 'do not change'} while it is in use"),
     "needs_new_knowledge": Move((0.0, 0.25, 0.5, 1.0), lambda v: f"if {v:.0%} of the answers need facts the base cannot know"),
     "answers_in_documents": Move((0.0, 0.3, 0.6, 0.9), lambda v: f"with documents that hold {v:.0%} of the answers"),
     "base_score": Move(
-        (0.05, 0.2, 0.5, 0.8, 0.95), lambda v: f"if the base, only prompted, scores {v:.2f}",
+        (0.05, 0.35, 0.65, 0.95), lambda v: f"if the base, only prompted, scores {v:.2f}",
         drops=("zero_shot_score", "zero_shot_choices_score", "score.zero_shot"),
     ),
-    "domain_shift": Move((0.0, 0.25, 0.5, 0.75, 1.0), lambda v: f"at a domain shift of {v:.2f}"),
-    "params_b": Move((0.135, 0.5, 1.0, 3.0, 8.0, 32.0, 70.0), lambda v: f"on a base of {v:g} billion parameters", costs=True),
-    "gpu_gib": Move((2.0, 8.0, 16.0, 24.0, 48.0, 80.0, 640.0), lambda v: f"with {v:g} GiB of memory", costs=True),
-    "latency_budget_ms": Move((10_000.0, 2000.0, 500.0, 100.0, 20.0), lambda v: f"if an answer must start within {v:g} ms"),
+    "domain_shift": Move((0.0, 0.33, 0.67, 1.0), lambda v: f"at a domain shift of {v:.2f}"),
+    "params_b": Move((0.135, 1.0, 8.0, 70.0), lambda v: f"on a base of {v:g} billion parameters", costs=True),
+    "gpu_gib": Move((2.0, 8.0, 24.0, 80.0, 640.0), lambda v: f"with {v:g} GiB of memory", costs=True),
+    "latency_budget_ms": Move((10_000.0, 1000.0, 100.0, 20.0), lambda v: f"if an answer must start within {v:g} ms"),
     "corpus_tokens": Move(
-        (100_000, 10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000), lambda v: f"with {v:,.0f} tokens of raw text"
+        (100_000, 10_000_000, 1_000_000_000, 10_000_000_000), lambda v: f"with {v:,.0f} tokens of raw text"
     ),
-    "queries_per_day": Move((1e3, 1e5, 1e6, 1e7, 1e8), lambda v: f"with {v:,.0f} requests a day", costs=True),
+    "queries_per_day": Move((1e3, 1e6, 1e8), lambda v: f"with {v:,.0f} requests a day", costs=True),
     "tenants": Move((10, 100, 1000), lambda v: f"for {v:,.0f} adapted models beside each other"),
 }  # fmt: skip
 SHARES = ("needs_new_knowledge", "answers_in_documents", "base_score", "domain_shift")
@@ -105,7 +107,7 @@ class _Asking:
             whole: Found = ranking.complete(changed, facts)
         else:
             whole = _moved(self.decision.found, self.name, value)
-        return ranking.decide(whole, self.decision.profile, self.decision.figures).method
+        return ranking.decide(whole, self.decision.profile, self.decision.figures, self.decision).method
 
 
 def _first(asking: _Asking, stops: list[Value], present: float | None) -> Change | None:
@@ -128,7 +130,7 @@ def _halved(asking: _Asking, same: float, turned: float, method: str) -> tuple[f
     for _ in range(HALVINGS):
         by_ratio = asking.name not in SHARES and same > 0 and turned > 0
         middle = math.sqrt(same * turned) if by_ratio else (same + turned) / 2
-        if abs(turned - same) <= 0.02 * max(abs(turned), abs(same)):
+        if abs(turned - same) <= NEAR * max(abs(turned), abs(same)):
             break
         then = asking.method(_whole(asking.name, middle))
         if then == now:

@@ -73,7 +73,7 @@ def foretold(settings: Sequence[Setting], published: Published, whole: Outcomes,
             predicted = {name: decision.predicted[name] for name in one.scores if name in decision.predicted}
             if len(predicted) >= 2:
                 chances = best.probabilities(predicted, dict.fromkeys(predicted, 0.0), 1.0)
-                scored = means[one.task, one.n]
+                scored = means[one.task, one.base, one.n]
                 yield Foretold(one, predicted, chances, max(predicted, key=lambda name: scored[name]))
 
 
@@ -122,9 +122,9 @@ def _without(task: str, settings: Sequence[Setting], whole: Outcomes, ridge: flo
     return dataclasses.replace(whole, arms=fitting.with_stand_ins(arms))
 
 
-def _means(settings: Sequence[Setting]) -> dict[tuple[str, int], dict[str, float]]:
-    scores: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+def _means(settings: Sequence[Setting]) -> dict[tuple[str, str, int], dict[str, float]]:
+    scores: dict[tuple[str, str, int], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for one in settings:
         for method, score in one.scores.items():
-            scores[one.task, one.n][method].append(score)
+            scores[one.task, one.base, one.n][method].append(score)
     return {key: {name: statistics.fmean(values) for name, values in some.items()} for key, some in scores.items()}

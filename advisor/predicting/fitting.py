@@ -31,6 +31,10 @@ MOST_INFLATION = 4.0
 FEWEST_RESIDUALS = 30
 
 
+Key = tuple[str, str, int, int]
+"""Of a setting: task, base, rows, seed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """A task with so many of its rows: what was known before, and what each method scored."""
@@ -41,13 +45,18 @@ class Setting:
     found: Found
     scores: Mapping[str, float]
     """By method."""
+    base: str = ""
+    """Tasks are left out with all their bases."""
+
+    @property
+    def key(self) -> Key:
+        return self.task, self.base, self.n, self.seed
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     task: str
-    n: int
-    seed: int
+    key: Key
     family: str
     seen: Mapping[str, Seen]
     z: float
@@ -58,7 +67,7 @@ class Residual:
     """Of a forecast for a task that was left out: in logits, and in its own spread."""
 
     method: str
-    key: tuple[str, int, int]
+    key: Key
     error: float
     variance: float
 
@@ -69,7 +78,7 @@ def cells_of(settings: Iterable[Setting]) -> dict[str, list[Cell]]:
     for one in settings:
         kind, known = family(one.found), seen(one.found)
         for method, score in one.scores.items():
-            made[method].append(Cell(one.task, one.n, one.seed, kind, known, logit(score)))
+            made[method].append(Cell(one.task, one.key, kind, known, logit(score)))
     return dict(made)
 
 
@@ -130,7 +139,7 @@ def left_out(method: str, cells: Sequence[Cell], ridge: float) -> list[Residual]
         for cell in cells:
             if cell.task == task:
                 said = regression.forecast(others, cell.seen, cell.family)
-                made.append(Residual(method, (cell.task, cell.n, cell.seed), cell.z - said.mean, said.variance))
+                made.append(Residual(method, cell.key, cell.z - said.mean, said.variance))
     return made
 
 
@@ -189,7 +198,7 @@ def _by_task(residuals: Sequence[Residual], value: Any) -> float:
 
 def _shared(residuals: Sequence[Residual]) -> float:
     """Mean product of two methods' errors in one setting, over the mean square of all."""
-    rows: dict[tuple[str, int, int], list[float]] = defaultdict(list)
+    rows: dict[Key, list[float]] = defaultdict(list)
     for one in residuals:
         rows[one.key].append(one.error / math.sqrt(one.variance))
     products = [a * b for some in rows.values() for i, a in enumerate(some) for b in some[i + 1 :]]

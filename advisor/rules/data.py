@@ -63,18 +63,25 @@ FIXED_FORM = ("extraction", "style", "tool_use", "translation", "code", "summari
 
 
 def task(found: Found) -> list[Vote]:
-    """Missing facts call for retrieval, a fixed way of answering for training (OpenAI's accuracy guide and its kin)."""
+    """Missing facts call for retrieval, a fixed way of answering for training (OpenAI's accuracy guide and its kin); where
+    both meet, training to read passages gained 14 to 47 points over passages alone (RAFT, Zhang et al. 2024)."""
     kind = text(found, "task_type")
     if kind is None:
         return []
     if kind == "classification":
         made = votes(because(found, "a {task_type}: a head reads labels off an encoder"), head=0.5)
         made += votes(because(found, "a {task_type}: one way of answering, learned from rows"), lora=0.2)
+        if number(found, "examples_per_class") is None:
+            # in 15 of 20 comparisons at 64 to 2,048 rows and 6 to 151 labels, shots beat tuning (Bertsch et al. 2024)
+            made += votes(because(found, "a {task_type} of labels not counted: near examples mostly lead"), knn_few_shot=0.7)
         return made + votes(because(found, "a {task_type} asks for a label, not for facts"), rag=-0.8, rag_lora=-0.8)
     if kind in FIXED_FORM:
         reason = because(found, "{task_type}: the answers have a form of their own")
-        return votes(reason, lora=0.6, full=0.3, few_shot=0.2, knn_few_shot=0.2, rag=-0.6, rag_lora=0.1)
-    if kind in ("question_answering", "qa_open_book"):
+        read = 1.4 if kind == "tool_use" else 0.1
+        return votes(reason, lora=0.6, full=0.3, few_shot=0.2, knn_few_shot=0.2, rag=-0.6, rag_lora=read)
+    if kind == "qa_open_book":
+        return votes(because(found, "{task_type}: reading passages is what is asked for, and learned"), rag=0.6, rag_lora=1.0)
+    if kind in ("question_answering", "qa_closed_book"):
         return votes(because(found, "{task_type}: questions are asked for facts"), rag=0.6, rag_lora=0.4)
     if kind == "domain_lm":
         return votes(because(found, "{task_type}: the text itself is to be learned"), continued_pretraining=1.5)

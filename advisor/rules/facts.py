@@ -17,7 +17,7 @@ def unknown_facts(found: Found) -> list[Vote]:
     tells = "need facts the base cannot know" if name == "needs_new_knowledge" else "are not among what the base knows"
     reason = because(found, f"{{{name}:.0%}} of the answers {tells}")
     return [
-        *votes(reason, rag=4 * need - 1.5, rag_lora=3.2 * need - 1.5),
+        *votes(reason, rag=4 * need - 1.5, rag_lora=3.6 * need - 1.5),
         *votes(reason, zero_shot=-1.2 * need, few_shot=-1.2 * need, knn_few_shot=-1.0 * need, many_shot=-0.8 * need,
                lora=-1.2 * need, head=-0.8 * need, prompt_tuning=-1.2 * need, full=-1.0 * need,
                continued_pretraining=need - 0.5),
@@ -29,7 +29,7 @@ def changing_facts(found: Found) -> list[Vote]:
     if not number(found, "knowledge_changes"):
         return []
     reason = because(found, "the facts change while the model is in use", "knowledge_changes")
-    return votes(reason, rag=1.5, rag_lora=0.8, lora=-0.8, prompt_tuning=-0.5, full=-1.2, continued_pretraining=-2.0)
+    return votes(reason, rag=1.5, rag_lora=0.5, lora=-0.8, prompt_tuning=-0.5, full=-1.2, continued_pretraining=-2.0)
 
 
 def documents(found: Found) -> list[Vote]:

@@ -41,7 +41,7 @@ def rare_labels(found: Found) -> list[Risk]:
     fewest = number(found, "fewest_per_class")
     if fewest is None or fewest >= 8:
         return []
-    return risks(found, SUPERVISED, "the rarest label has {fewest_per_class:,.0f} rows")
+    return risks(found, SUPERVISED, "rows of the rarest label: {fewest_per_class:,.0f}")
 
 
 def unknown_facts(found: Found) -> list[Risk]:

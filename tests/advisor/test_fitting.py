@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,21 @@ def test_a_task_counts_once_however_many_cells_it_has() -> None:
 
     cells = fitting.cells_of([*(setting("often", seed, 0.9) for seed in range(20)), setting("once", 0, 0.5)])["lora"]
     assert fitting.arm("lora", cells, 1.0).family_z["short"] == pytest.approx((logit(0.9) + 0.0) / 2)
+
+
+def test_a_task_is_left_out_with_all_its_bases() -> None:
+    other = [line | {"base": "larger"} for line in OUTCOMES]
+    settings = reading.settings(OUTCOMES + other, FEATURES)
+    assert len({one.task for one in settings}) == len(WORLD)
+    assert {one.base for one in settings} == {"tiny", "larger"}
+    assert len({one.key for one in settings}) == len(settings)
+    cells = [cell for cell in fitting.cells_of(settings)["lora"] if cell.task in ("task0", "task1", "task2", "task4", "task5")]
+    errors = fitting.left_out("lora", cells, 1.0)
+    assert len(errors) == len(cells)
+    strange = [dataclasses.replace(cell, z=9.0) if cell.key[:2] == ("task0", "larger") else cell for cell in cells]
+    changed = fitting.left_out("lora", strange, 1.0)
+    same = [one.key[:2] == ("task0", "tiny") and one.error == was.error for one, was in zip(changed, errors, strict=True)]
+    assert sum(same) == sum(one.key[:2] == ("task0", "tiny") for one in errors), "the other base of a task tells nothing of it"
 
 
 def test_a_methods_own_measurement_is_no_feature_of_it(made: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ SOURCES = {
 }
 START = {
     "zero_shot": 0.0, "few_shot": 0.5, "knn_few_shot": 0.35, "many_shot": 0.0, "rag": -0.8, "head": -0.8, "prompt_tuning": -1.2,
-    "lora": 0.0, "full": -0.3, "continued_pretraining": -2.5, "rag+lora": -1.0,
+    "lora": 0.0, "full": -0.3, "continued_pretraining": -2.5, "rag+lora": -0.6,
 }  # fmt: skip
 LIKE = {
     "summarization": "generation", "translation": "generation", "chat": "style", "tool_use": "extraction",

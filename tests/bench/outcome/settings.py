@@ -44,7 +44,7 @@ def read(file: Path) -> list[dict[str, Any]]:
 
 
 def settings(outcomes: Lines, features: Lines) -> list[Setting]:
-    """A setting for each task, base, size and seed in the outcomes; tasks are named `task@base`."""
+    """A setting for each task, base, size and seed in the outcomes."""
     arms: dict[Key, dict[tuple[int, int], dict[str, dict[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
     for line in outcomes:
         arms[line["task"], line["base"]][line["n"], line["seed"]][line["arm"]] = line
@@ -58,7 +58,7 @@ def settings(outcomes: Lines, features: Lines) -> list[Setting]:
             if n:
                 whole = without_rows | some
                 found = _found(looked.get((task, base), []), whole, n, seed)
-                made.append(Setting(f"{task}@{base}", n, seed, found, _scores(whole)))
+                made.append(Setting(task, n, seed, found, _scores(whole), base))
     return made
 
 
