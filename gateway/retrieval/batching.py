@@ -24,12 +24,10 @@ if TYPE_CHECKING:
     from adapters.retrieval.encoder import Vectors
 
 SLICE_TOKENS = 2048
-"""Of one pass, padding included. Two cores are at their full speed from about 1000, and a question that comes while bulk is
-encoded waits for one such pass."""
-ALIKE = 0.75
-"""Texts go through together down to this share of the longest one's tokens: padding shorter ones costs more than a pass."""
-LEAST_TOKENS = 512
-"""A pass below this takes them anyway."""
+"""Of one pass, padding included. Two cores are at their full speed from some hundreds, and a question that comes while bulk
+is encoded waits for one such pass."""
+PASS_COSTS = 48
+"""Tokens that could be encoded in the time that a pass takes by itself: more padding than this is not put into one."""
 PLANNED = 4096
 """Most texts that are sorted by length at once."""
 READ = 512
@@ -213,15 +211,15 @@ def _alive(wanted: Iterable[_Wanted]) -> list[_Wanted]:
 
 
 def plan(texts: Sequence[_Wanted]) -> list[list[_Wanted]]:
-    """Passes of at most SLICE_TOKENS, the longest texts first, with little padding."""
+    """Passes of at most SLICE_TOKENS, the longest texts first, each with less padding than another pass would cost."""
     passes: list[list[_Wanted]] = []
-    longest = 0
+    longest = padding = 0
     for one in sorted(texts, key=lambda one: -len(one.tokens.ids)):
         length = len(one.tokens.ids)
-        used = longest * len(passes[-1]) if passes else 0
-        if passes and used + longest <= SLICE_TOKENS and (length >= ALIKE * longest or used < LEAST_TOKENS):
+        padding += longest - length
+        if passes and padding <= PASS_COSTS and longest * (len(passes[-1]) + 1) <= SLICE_TOKENS:
             passes[-1].append(one)
         else:
             passes.append([one])
-            longest = length
+            longest, padding = length, 0
     return passes

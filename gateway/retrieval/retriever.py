@@ -85,7 +85,7 @@ class Retriever:
         return await self._asked(lambda client: client.encode(request))
 
     async def search(
-        self, generation: Path, queries: Sequence[str], *, limit: int, lexical_weight: float = 0.5, rerank: bool = False,
+        self, generation: Path, queries: Sequence[str], *, limit: int, lexical_weight: float = 0.3, rerank: bool = False,
         allowed: Collection[str] | None = None, without: Collection[str] = (),
     ) -> list[list[Found]]:  # fmt: skip
         """For each query what was found, best first.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -20,13 +23,13 @@ from gateway.retrieval.searching import Searching
 from gateway.retrieval.served import Served
 from gateway.retrieval.wire import ENCODER, ROWS, TOKENS, WIDTH, About, ChooseRequest, EncodeRequest, SearchRequest, told
 
+log = logging.getLogger(__name__)
+
 MOST_BODY_BYTES = 2**28
 STATUSES: dict[type[GraftError], int] = {InvalidInput: 400, NotFound: 404, Conflict: 409, Unavailable: 503}
 """For whoever looks with curl: the error itself is in the body."""
 
 FLAGS = web.AppKey("flags", argparse.Namespace)
-
-
 ENCODING = web.AppKey("encoding", Encoding)
 SEARCHING = web.AppKey("searching", Searching)
 PASSES: web.AppKey[Any] = web.AppKey("passes")
@@ -102,16 +105,24 @@ async def _running(app: web.Application) -> AsyncIterator[None]:
     batching = Batching(passes, About(flags.name, encoder_id, passes.width, passes.window), cache)
     app[ENCODING], app[SEARCHING], app[PASSES] = batching, Searching(batching, flags.reranker), passes
     work = asyncio.create_task(batching.work(), name="batching")
+    work.add_done_callback(_end_if_broken)
     yield
     work.cancel()
     await asyncio.gather(work, return_exceptions=True)
+
+
+def _end_if_broken(work: asyncio.Task[None]) -> None:
+    """A child that would accept texts and encode none is worth less than none: the gateway starts another."""
+    if not work.cancelled() and work.exception() is not None:
+        log.error("the batching ended by itself, and the process with it", exc_info=work.exception())
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _load(folder: Path) -> tuple[Any, str]:
     from adapters.retrieval.encoder import Encoder, identity
     from adapters.retrieval.passes import Passes
 
-    return Passes(Encoder(folder)), identity(folder)
+    return Passes(Encoder(folder), fast=True), identity(folder)
 
 
 def build(flags: argparse.Namespace) -> web.Application:

@@ -26,7 +26,7 @@ class SearchRequest(msgspec.Struct):
     """Its folder."""
     queries: list[str]
     limit: int
-    lexical_weight: float = 0.5
+    lexical_weight: float = 0.3
     rerank: bool = False
     allowed: list[str] | None = None
     """Ids of the only files whose passages may be found; None for all."""
