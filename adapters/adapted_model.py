@@ -56,7 +56,7 @@ class RetrievalSpec:
     """Its id. What it holds may change; the adapted model then answers from what it holds now."""
     passages: int = 3
     """Most passages shown before the question."""
-    lexical_weight: float = 0.5
+    lexical_weight: float = 0.3
     """Of BM25 in the fused ranking and in the score; 0: by meaning only, 1: by words only."""
     min_score: float = 0.0
     """From 0 to 1; passages below are not shown."""

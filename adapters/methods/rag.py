@@ -25,6 +25,7 @@ from adapters.methods.retrieving.triad import triad
 from adapters.methods.trials import Candidate, Trials, decide
 from adapters.prompts import question_of
 from adapters.retrieval.chunks import Chunking
+from adapters.retrieval.fusion import LEXICAL_WEIGHT
 from adapters.tuning.recipe import Recipe
 
 MOST_QUESTIONS = 400
@@ -86,7 +87,7 @@ class Rag:
 
 def _searched(archive: Archive, choosing: Choosing) -> tuple[Ranked, dict[str, Any]]:
     """Every size of a passage with every weight of words, and the one to take. Where no row's answer is in the documents:
-    the longest size and equal weights, untried."""
+    the longest size and the usual weight, untried."""
     recipe, progress = choosing.ground.recipe, choosing.progress
     cuts = list(archive.cuts())
     rows = sample([*choosing.ground.examples, *choosing.validation], MOST_QUESTIONS, recipe.seed)
@@ -101,7 +102,7 @@ def _searched(archive: Archive, choosing: Choosing) -> tuple[Ranked, dict[str, A
             progress.raise_if_stopped()
             tried.append(recall.ranked(cut, [of_cut[at] for at in told], [questions[at] for at in told], weight))
             progress.event("searched", n=len(told), **recall.said(tried[-1]))
-    chosen, candidates = recall.choose(tried, recipe.seed) if told else (Ranked(cuts[0], 0.5, [], [], 0.0), [])
+    chosen, candidates = recall.choose(tried, recipe.seed) if told else (Ranked(cuts[0], LEXICAL_WEIGHT, [], [], 0.0), [])
     chunking = chosen.cut.chunking
     return chosen, {
         "documents": {"files": len(archive.documents.files), "unreadable": archive.documents.unreadable},

@@ -156,7 +156,7 @@ def test_the_requests_store_goes_before_the_models_and_brings_its_own_values() -
     search = search_for(Wish(("elsewhere",), 2), model)
     assert search is not None
     assert search.stores == ("elsewhere",)
-    assert (search.spec.passages, search.spec.lexical_weight, search.spec.min_score) == (2, 0.5, 0.0)
+    assert (search.spec.passages, search.spec.lexical_weight, search.spec.min_score) == (2, RetrievalSpec("").lexical_weight, 0.0)
     assert search.spec.when_nothing == "refuse", "what the model does without documents is not the caller's to say"
     narrowed = search_for(Wish(passages=2), model)
     assert narrowed is not None
