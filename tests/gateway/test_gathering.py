@@ -19,6 +19,7 @@ from adapters.prompting.selectors.choosing import choose
 from adapters.prompts import PromptTemplate, Selection, Shot
 from adapters.registry import Registry
 from adapters.retrieval.filters import matches, parse_filter
+from adapters.retrieval.fusion import LEXICAL_WEIGHT
 from gateway.serving.compose import CHAT, Route, compose, read
 from gateway.serving.gather import Gatherer, joined, needs_gathering, search_for
 from gateway.serving.gathered import Gathered
@@ -156,7 +157,7 @@ def test_the_requests_store_goes_before_the_models_and_brings_its_own_values() -
     search = search_for(Wish(("elsewhere",), 2), model)
     assert search is not None
     assert search.stores == ("elsewhere",)
-    assert (search.spec.passages, search.spec.lexical_weight, search.spec.min_score) == (2, RetrievalSpec("").lexical_weight, 0.0)
+    assert (search.spec.passages, search.spec.lexical_weight, search.spec.min_score) == (2, LEXICAL_WEIGHT, 0.0)
     assert search.spec.when_nothing == "refuse", "what the model does without documents is not the caller's to say"
     narrowed = search_for(Wish(passages=2), model)
     assert narrowed is not None
