@@ -48,9 +48,10 @@ class Predicted:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """90 %, of the score on held-out rows."""
+        """90 %, of the score on held-out rows; an end as near to 0 or 1 as no few hundred rows can tell is 0 or 1."""
         half = self.reach * self.sd
-        return sigmoid(self.centre - half), sigmoid(self.centre + half)
+        low, high = sigmoid(self.centre - half), sigmoid(self.centre + half)
+        return 0.0 if low <= CLIP else low, 1.0 if high >= 1 - CLIP else high
 
 
 def logit(score: float) -> float:

@@ -190,6 +190,13 @@ def test_numbers_alone_are_foretold_by_rules_and_more_unknown_is_less_sure() -> 
     assert with_probe.sd < lora(n_examples=100.0).sd
 
 
+def test_a_score_of_nothing_lies_in_the_interval_of_what_is_foretold_to_score_nothing() -> None:
+    low, high = Predicted("zero_shot", logit(0.0), 0.3, 0.5, 1.645, "a test").interval
+    assert low == 0.0
+    assert high < 0.05
+    assert Predicted("lora", logit(1.0), 0.3, 0.5, 1.645, "a test").interval[1] == 1.0
+
+
 # --- being best
 
 
