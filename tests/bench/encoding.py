@@ -14,12 +14,12 @@ import statistics
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 import numpy as np
 
 from adapters.embedded import encoder_folder
@@ -45,6 +45,11 @@ def docstrings() -> Iterator[str]:
             if text and text not in seen:
                 seen.add(text)
                 yield text
+
+
+def questions(texts: Iterable[str]) -> list[str]:
+    """First lines of 3 to 16 words, each once."""
+    return list(dict.fromkeys(line for line in (text.splitlines()[0] for text in texts) if 3 <= len(line.split()) <= 16))
 
 
 class Plain:
@@ -77,8 +82,7 @@ async def race(rounds: int, bulk: int, single: int) -> None:
     texts = list(docstrings())
     random.Random(0).shuffle(texts)
     words = iter(texts)
-    # a question is one line, and no question begins another round's
-    lines = iter(dict.fromkeys(text.splitlines()[0] for text in texts if 3 <= len(text.splitlines()[0].split()) <= 16))
+    lines = iter(questions(texts))
     plain, figures, worst = Plain(), dict[str, list[float]](), 1.0
     plain.encode(["warm"] * 8)
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as home:
@@ -131,22 +135,28 @@ async def race(rounds: int, bulk: int, single: int) -> None:
 
 def through_the_gateway(single: int) -> None:
     """The same callers through /v1/embeddings."""
-    lines = list(dict.fromkeys(text.splitlines()[0] for text in docstrings()))[-single:]
+    lines = questions(docstrings())[-single:]
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as place:
         home = Home(Path(place) / "home", Path(place) / "made")
         home.path.mkdir()
         with gateway_on(home) as gateway:
 
             async def run() -> float:
-                transport = httpx.AsyncHTTPTransport(uds=str(gateway.socket), limits=httpx.Limits(max_connections=None))
-                async with httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=120) as client:
-                    ask = {"model": "minilm", "encoding_format": "base64"}
-                    (await client.post("/v1/embeddings", json=ask | {"input": "warm"})).raise_for_status()
+                # aiohttp, since httpx takes longer to ask than the gateway to answer
+                connector = aiohttp.UnixConnector(str(gateway.socket), limit=0)
+                async with aiohttp.ClientSession("http://gateway", connector=connector, raise_for_status=True) as client:
+
+                    async def ask(text: str) -> None:
+                        body = {"model": "minilm", "encoding_format": "base64", "input": text}
+                        async with client.post("/v1/embeddings", json=body) as answer:
+                            await answer.read()
+
+                    await ask("warm")
                     left = iter(lines)
 
                     async def caller() -> None:
                         for line in left:
-                            (await client.post("/v1/embeddings", json=ask | {"input": line})).raise_for_status()
+                            await ask(line)
 
                     began = time.perf_counter()
                     await asyncio.gather(*(caller() for _ in range(CALLERS)))
