@@ -1,14 +1,14 @@
 """What would change an advice: the decision is made again with one number moved, and the value at which it turns is searched.
 
-Outward from the present value, stop by stop, then by halving between the last stop that changes nothing and the first that
-does. Knows the table of moves and no rule.
+Outward from the present value, stop by stop, then between the last stop that changes nothing and the first that does. Knows
+the table of moves and no rule.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from adapters.bases import BaseFacts
 from adapters.tuning.shapes import typical_shape
@@ -16,7 +16,7 @@ from advisor import ranking
 from advisor.evidence import STATED, Evidence, Found, Value, number, text
 from advisor.ranking import Decision
 
-HALVINGS = 6
+GUESSES = 4
 NEAR = 0.08
 """Values nearer to each other than this share are not told apart."""
 
@@ -54,7 +54,7 @@ MOVES: dict[str, Move] = {
     "tenants": Move((10, 100, 1000), lambda v: f"for {v:,.0f} adapted models beside each other"),
 }  # fmt: skip
 SHARES = ("needs_new_knowledge", "answers_in_documents", "base_score", "domain_shift")
-"""Halved by their difference; all others by their ratio."""
+"""Searched by their difference; all others by their ratio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +75,9 @@ def would_change_if(decision: Decision, found: Found, facts: BaseFacts | None) -
     for name, move in MOVES.items():
         if name == "answers_in_documents" and text(found, "task_type") == "classification":
             continue
-        present = number(found, name)
-        for stops in _outward(move.stops, present):
-            change = _first(_Asking(decision, found, facts, name), stops, present)
+        asking = _Asking(decision, found, facts, name)
+        for before, stops in _outward(asking, move.stops, number(found, name)):
+            change = _first(asking, before, stops)
             if change is not None:
                 made.append(change)
     return made
@@ -97,49 +97,66 @@ class _Asking:
     found: Found
     facts: BaseFacts | None
     name: str
+    answers: dict[Value, tuple[str, float | None]] = field(default_factory=dict)
 
-    def method(self, value: Value) -> str:
-        """What would be recommended at this value."""
-        move = MOVES[self.name]
-        changed = _moved(self.found, self.name, value)
-        facts = typical_shape(float(value)) if self.name == "params_b" else self.facts
-        if move.costs:
-            whole: Found = ranking.complete(changed, facts)
-        else:
-            whole = _moved(self.decision.found, self.name, value)
-        return ranking.decide(whole, self.decision.profile, self.decision.figures, self.decision).method
+    def at(self, value: Value) -> tuple[str, float | None]:
+        """What would be recommended, and by how much what is recommended now leads: below 0 where it does not, None where it
+        is out of the question."""
+        if value not in self.answers:
+            move = MOVES[self.name]
+            facts = typical_shape(float(value)) if self.name == "params_b" else self.facts
+            if move.costs:
+                whole: Found = ranking.complete(_moved(self.found, self.name, value), facts)
+            else:
+                whole = _moved(self.decision.found, self.name, value)
+            then = ranking.decide(whole, self.decision.profile, self.decision.figures, self.decision)
+            self.answers[value] = then.method, self._lead(then)
+        return self.answers[value]
+
+    def _lead(self, then: Decision) -> float | None:
+        now, eligible = self.decision.method, then.eligible()
+        if now not in eligible or len(eligible) < 2:
+            return None
+        return then.utility(now) - max(then.utility(one) for one in eligible if one != now)
 
 
-def _first(asking: _Asking, stops: list[Value], present: float | None) -> Change | None:
-    now, before = asking.decision.method, present
+def _first(asking: _Asking, before: float | None, stops: list[Value]) -> Change | None:
+    """The first stop that turns the advice, or the value between it and the stop before at which that happens."""
+    name, present = asking.name, number(asking.found, asking.name)
     for value in stops:
-        then = asking.method(value)
-        if then != now:
-            found, method = float(value), then
+        method = asking.at(value)[0]
+        if method != asking.decision.method:
+            found = float(value)
             if before is not None and not isinstance(value, bool):
-                found, method = _halved(asking, before, found, then)
-            instead = "" if present is None or isinstance(value, bool) else f" instead of {_plain(asking.name, present)}"
-            return Change(asking.name, present, found, method, f"{MOVES[asking.name].say(found)}{instead}: {method}")
+                found, method = _searched(asking, before, found)
+            instead = "" if present is None or isinstance(value, bool) else f" instead of {_plain(name, present)}"
+            return Change(name, present, found, method, f"{MOVES[name].say(found)}{instead}: {method}")
         before = float(value)
     return None
 
 
-def _halved(asking: _Asking, same: float, turned: float, method: str) -> tuple[float, str]:
-    """The nearest value found that turns the advice, and to what."""
+def _searched(asking: _Asking, same: float, turned: float) -> tuple[float, str]:
+    """The nearest value found that turns the advice, and to what: where the lead would be gone if it fell evenly, and on."""
     now = asking.decision.method
-    for _ in range(HALVINGS):
-        by_ratio = asking.name not in SHARES and same > 0 and turned > 0
-        middle = math.sqrt(same * turned) if by_ratio else (same + turned) / 2
+    for _ in range(GUESSES):
         if abs(turned - same) <= NEAR * max(abs(turned), abs(same)):
             break
-        then = asking.method(_whole(asking.name, middle))
-        if then == now:
-            same = middle
+        lead, lag = asking.at(_whole(asking.name, same))[1], asking.at(_whole(asking.name, turned))[1]
+        part = 0.5
+        if lead is not None and lag is not None and lead > lag:
+            part = min(5 / 6, max(1 / 6, lead / (lead - lag)))  # the ends are left by a sixth, so that both close in
+        by_ratio = asking.name not in SHARES and same > 0 and turned > 0
+        guess = same * (turned / same) ** part if by_ratio else same + part * (turned - same)
+        if asking.at(_whole(asking.name, guess))[0] == now:
+            same = guess
         else:
-            turned, method = middle, then
+            turned = guess
     rounded = _rounded(turned, up=turned > same)
-    then = asking.method(_whole(asking.name, rounded))
-    return (rounded, then) if then != now else (float(_whole(asking.name, turned)), method)
+    for value in (rounded, float(_whole(asking.name, turned))):
+        method = asking.at(_whole(asking.name, value))[0]
+        if method != now:
+            break
+    return value, method
 
 
 def _rounded(value: float, *, up: bool) -> float:
@@ -154,13 +171,18 @@ def _whole(name: str, value: float) -> Value:
     return round(value) if name in ("n_examples", "corpus_tokens", "tenants") else value
 
 
-def _outward(stops: tuple[Value, ...], present: float | None) -> Iterator[list[Value]]:
-    if present is None:
-        yield list(stops)
-        return
+def _outward(asking: _Asking, stops: tuple[Value, ...], present: float | None) -> Iterator[tuple[float | None, list[Value]]]:
+    """Where to begin, and the stops from there down, and up. Where the present value is not known, from the middle of those
+    that change nothing; where all change something, all of them."""
     ordered = sorted(stops, key=float)
-    yield [v for v in reversed(ordered) if float(v) < present]
-    yield [v for v in ordered if float(v) > present]
+    if present is None:
+        same = [value for value in ordered if asking.at(value)[0] == asking.decision.method]
+        if not same:
+            yield None, ordered
+            return
+        present = float(same[len(same) // 2])
+    yield present, [value for value in reversed(ordered) if float(value) < present]
+    yield present, [value for value in ordered if float(value) > present]
 
 
 def _moved(found: Found, name: str, value: Value) -> dict[str, Evidence]:
