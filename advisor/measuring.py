@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,9 +142,8 @@ def _encoded(
 ) -> Rows:  # fmt: skip
     """As many rows as there is room for, drawn by seed, with their questions' vectors; in the file's order."""
     from adapters.conversation import wire
-    from adapters.prompting.pool import estimated_tokens
     from adapters.prompts import question_of
-    from advisor.asking.rows import Rows
+    from advisor.asking.rows import MOST_SHOT_TOKENS, Rows
 
     drawn = random.Random(seed).sample(range(len(examples)), min(MOST_ENCODED, len(examples)))  # noqa: S311  # a sample
     texts = [question_of(wire(examples[one].prompt)) or examples[one].answer for one in drawn]
@@ -161,14 +160,11 @@ def _encoded(
     rows = [examples[one] for one in chosen]
     unread = [False] * len(rows) if base is None else base.cannot_read(rows)
     barred = frozenset(place for place, is_unread in enumerate(unread) if is_unread)
-    return Rows(
-        rows,
-        vectors,
-        seed,
-        is_classification,
-        barred,
-        estimated_tokens if base is None else (lambda text: base.sizes([text])[0]),
-    )
+    made = Rows(rows, vectors, seed, is_classification, barred)
+    if base is None:
+        return made
+    room = min(MOST_SHOT_TOKENS, base.facts.context // 3)
+    return replace(made, count=lambda text: base.sizes([text])[0], shot_tokens=room)
 
 
 def _learnability(rows: Rows, of: int) -> list[Evidence]:

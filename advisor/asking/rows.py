@@ -44,6 +44,8 @@ class Rows:
     barred: frozenset[int] = field(default_factory=frozenset)
     """Numbers of rows that may be neither asked nor shown."""
     count: Count = estimated_tokens
+    shot_tokens: int = MOST_SHOT_TOKENS
+    """That all shots before one question may have together."""
 
     @cached_property
     def order(self) -> list[int]:
@@ -75,14 +77,14 @@ class Rows:
         if not self._pool.rows:
             return ()
         question = question_of(wire(self.examples[number].prompt))
-        selection = Selection(strategy, k, "", self.seed, MOST_SHOT_TOKENS)
+        selection = Selection(strategy, k, "", self.seed, self.shot_tokens)
         return tuple(choose(self._pool, selection, question, self.vectors[number]))
 
     def template(self, number: int, strategy: str, k: int) -> PromptTemplate:
         return PromptTemplate(shots=self.shots(number, strategy, k))
 
     def _fixed(self, k: int) -> list[Shot]:
-        return choose(self._pool, Selection(FIXED, k, "", self.seed, MOST_SHOT_TOKENS), "") if self._pool.rows else []
+        return choose(self._pool, Selection(FIXED, k, "", self.seed, self.shot_tokens), "") if self._pool.rows else []
 
     @property
     def most_shots(self) -> int:
