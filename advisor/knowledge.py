@@ -35,7 +35,7 @@ CHUNKING = Chunking(max_tokens=224)
 """What MiniLM reads whole, with a heading; three fit any prompt."""
 NEAREST = 3
 MOST_ROWS = 200
-BY_WORDS = 6
+BY_WORDS = 4
 """Passages a question finds by its words alone that are encoded in any case."""
 DEPTH = 100
 
@@ -70,6 +70,9 @@ class Library:
     of: int
     """Passages there are."""
     tokens: int
+    covered: int
+    """Rows, the first of those it was made for, of which all passages that share most words with them are encoded; of others
+    they may be missing, and nothing is said of those."""
 
     @cached_property
     def texts(self) -> Texts:
@@ -109,7 +112,7 @@ class Library:
     @property
     def partly(self) -> str:
         kept = len(self.passages)
-        return "" if kept == self.of else f" ({kept} of {self.of} passages: those that share words with a row, and random ones)"
+        return "" if kept == self.of else f" ({kept} of {self.of} passages: those nearest to a row by words, and random ones)"
 
 
 def asked(example: Example) -> str:
@@ -124,28 +127,30 @@ def library(
     dice = random.Random(seed)  # noqa: S311  # a sample, no secret
     texts = [_text(passage) for passage in passages]
     sizes = encoder.pieces(texts)
-    kept = range(len(passages))
+    kept, covered = list(range(len(passages))), len(examples)
     window = encoder.max_tokens
     if sum(min(size, window) for size in sizes) > pieces:
-        kept = sorted(_touched(texts, sizes, examples, pieces, window, dice))  # type: ignore[assignment]
+        kept, covered = _touched(texts, sizes, examples, pieces, window, dice)
     return Library(
         [passages[number] for number in kept], encoder.encode([texts[number] for number in kept]), len(passages),
-        round(sum(map(len, texts)) / CHARACTERS_PER_TOKEN),
+        round(sum(map(len, texts)) / CHARACTERS_PER_TOKEN), covered,
     )  # fmt: skip
 
 
 def _touched(
     texts: Sequence[str], sizes: Sequence[int], examples: Sequence[Example], pieces: float, window: int, dice: random.Random
-) -> set[int]:
+) -> tuple[list[int], int]:
+    """Numbers of texts, and how many examples they were chosen for."""
     lexical, holding = _by_words(texts), Texts(texts)
-    kept, room = dict[int, None](), pieces
+    kept, room, covered = dict[int, None](), pieces, 0
     for example in examples:
         ranked = lexical.search(asked(example), DEPTH)
         answering = set(holding.holding(example.answer))
-        for number in (*ranked[:BY_WORDS], *(one for one in ranked if one in answering)):
+        for number in (*ranked[:BY_WORDS], *[one for one in ranked if one in answering][:NEAREST]):
             if number not in kept:
                 kept[number] = None
                 room -= min(sizes[number], window)
+        covered += 1
         if room < pieces / 4:
             break
     for number in dice.sample(range(len(texts)), len(texts)):
@@ -154,7 +159,7 @@ def _touched(
         if number not in kept:
             kept[number] = None
             room -= min(sizes[number], window)
-    return set(kept)
+    return sorted(kept), covered
 
 
 def _by_words(texts: Sequence[str]) -> Lexical:
@@ -172,9 +177,9 @@ def _text(passage: Passage) -> str:
 def in_documents(
     books: Library, examples: Sequence[Example], vectors: NDArray[np.float32], *, seed: int
 ) -> list[Evidence]:  # fmt: skip
-    """`vectors` (len(examples), width) of what is asked; the first MOST_ROWS examples are searched for."""
+    """`vectors` (len(examples), width) of what is asked; those that the library covers are searched for, MOST_ROWS at most."""
     dice = random.Random(seed)  # noqa: S311  # a control, no secret
-    rows = list(zip(examples, vectors, strict=True))[:MOST_ROWS]
+    rows = list(zip(examples, vectors, strict=True))[: min(MOST_ROWS, books.covered)]
     hits = sum(books.holds(books.found(asked(row), vector, NEAREST), row.answer) for row, vector in rows)
     chance = sum(books.holds(books.drawn(NEAREST, dice), row.answer) for row, _ in rows)
     estimate = f"characters / {CHARACTERS_PER_TOKEN:g} over the documents"

@@ -40,8 +40,12 @@ class Reading:
     @cached_property
     def gold(self) -> dict[int, list[int]]:
         """By row that a passage answers, those that do."""
-        found = {n: self.books.gold(self.rows.examples[n], self.rows.vectors[n]) for n in self.rows.order[:LOOKED_AT]}
+        found = {n: self.books.gold(self.rows.examples[n], self.rows.vectors[n]) for n in self._looked_at}
         return {number: passages for number, passages in found.items() if passages}
+
+    @property
+    def _looked_at(self) -> list[int]:
+        return self.rows.order[: min(LOOKED_AT, self.books.covered)]
 
     def told(self, count: int) -> list[int]:
         return list(self.gold)[:count]
@@ -80,7 +84,7 @@ class Reading:
 
     def missing(self) -> list[Evidence]:
         """What cannot be asked, where the documents answer next to no row."""
-        reason = f"the documents answer {len(self.gold)} of {min(LOOKED_AT, len(self.rows.order))} rows, too few to ask about"
+        reason = f"the documents answer {len(self.gold)} of {len(self._looked_at)} rows, too few to ask about"
         return [Evidence(name, None, unit, f"not asked: {reason}") for name, unit in NAMES.items()]
 
     def with_oracle(self) -> Question:

@@ -209,7 +209,7 @@ def library(rows: int = 12) -> tuple[list[Example], Rows, Library]:
     texts = [f"The {place} is kept by {keeper} since spring." for place, keeper in zip(PLACES, KEEPERS, strict=True)]
     passages = [Passage(n, 0, len(text), "", text) for n, text in enumerate(texts)]
     vectors = np.eye(12, 16, dtype=np.float32)
-    return examples, Rows(examples, vectors[:rows], 0), Library(passages, vectors, 12, 100)
+    return examples, Rows(examples, vectors[:rows], 0), Library(passages, vectors, 12, 100, rows)
 
 
 def test_facts_that_only_the_passage_tells_are_unknown_and_a_random_passage_does_not_help(copyist: Copyist) -> None:

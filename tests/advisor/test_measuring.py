@@ -243,3 +243,7 @@ def test_of_many_passages_those_that_share_words_with_a_row_are_encoded(encoder:
     found = by_name(in_documents(books, rows, encoder.encode([row.question for row in rows]), seed=0))
     assert number(found, "answers_in_documents") == 1.0
     assert "of 312 passages" in found["answers_in_documents"].how
+    few = library([*other, *told], rows, encoder, seed=0, pieces=120)
+    assert 0 < few.covered < len(rows)
+    found = by_name(in_documents(few, rows, encoder.encode([row.question for row in rows]), seed=0))
+    assert (found["answers_in_documents"].n, found["answers_in_documents"].value) == (few.covered, 1.0)
