@@ -27,12 +27,12 @@ def in_order(asker: Asker, books: Library | None) -> tuple[list[Question], list[
         missing, read = read.missing(), None
     core = [
         said.zero_shot(),
+        surprised_by_text(asker),
         *([read.with_oracle(), read.gains(), read.with_found()] if read else []),
         *([said.few_shot()] if shows else []),
         said.surprised("answer_nats_zero_shot", said.none, "nothing but the question before them"),
         *([said.choices()] if asker.rows.labels else []),
         *([said.nearest_shots()] if shows else []),
-        surprised_by_text(asker),
     ]
     fewer = f"the same {said.k} shots before each"
     others = [
