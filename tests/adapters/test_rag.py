@@ -23,6 +23,7 @@ from adapters.methods.retrieving.contexts import as_learned, as_served
 from adapters.methods.retrieving.recall import Ranked, least_score
 from adapters.methods.table import METHODS
 from adapters.retrieval.chunks import Chunking
+from adapters.retrieval.fusion import LEXICAL_WEIGHT
 from adapters.retrieval.gold import Texts, gold, holds
 from adapters.retrieval.shown import NOTHING
 from adapters.tuning.progress import Progress
@@ -265,7 +266,7 @@ def test_documents_that_answer_nothing_are_searched_untuned_and_it_is_said(tmp_p
     assert fitted.report["answers_in_documents"]["mean"] == 0
     assert fitted.report["recall"] == []
     assert fitted.report["triad"] == {"n": 0, "without_answer": len(ROWS) - len(ROWS) * 3 // 5}
-    assert (of(fitted).lexical_weight, of(fitted).min_score) == (0.5, 0.0)
+    assert (of(fitted).lexical_weight, of(fitted).min_score) == (LEXICAL_WEIGHT, 0.0)
 
 
 def test_the_least_score_silences_few_answers_and_no_more_than_other_questions_need() -> None:
