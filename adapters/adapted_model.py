@@ -28,11 +28,11 @@ ADAPTER_KINDS = {
 """What can be clipped onto a base, and the file of its folder that the digest is of."""
 
 
-def checked_name(name: str) -> str:
+def checked_name(name: str, of: str = "model") -> str:
     """The name itself, or `InvalidInput`. Names become folder names and engine names, so they are narrow."""
     if NAME.fullmatch(name) is None or ".." in name or "--" in name:
         raise InvalidInput(
-            f"'{name}' cannot be a model name: use 1 to 128 lower-case letters, digits and . _ : - "
+            f"'{name}' cannot be a {of} name: use 1 to 128 lower-case letters, digits and . _ : - "
             "(a letter or digit first, no '..', no '--')",
             param="name",
         )

@@ -80,7 +80,7 @@ class PromptLibrary:
         Raises InvalidInput, DataError or DataErrors for what is wrong with the file or its examples.
         """
         prompt = parse(text, where)
-        name = checked_name(name or name_of(prompt, where))
+        name = checked_name(name or name_of(prompt, where), "prompt")
         shots = _shots(prompt, where, fetch)
         digest = hashlib.sha256(json.dumps([text, pool_digest(shots) if shots else None]).encode()).hexdigest()
         place = self.root / name / digest[:12]
@@ -155,7 +155,7 @@ class PromptLibrary:
     def stamp(self, name: str) -> int:
         """Nanoseconds; another one means that versions or labels have changed. 0 where the name is unknown. One stat."""
         try:
-            return os.stat(self.root / checked_name(name) / "versions").st_mtime_ns
+            return os.stat(self.root / checked_name(name, "prompt") / "versions").st_mtime_ns
         except FileNotFoundError:
             return 0
 
@@ -164,7 +164,7 @@ class PromptLibrary:
         return folders.sweep(self.root, [f"*/{INCOMING}*", f"*/versions/{INCOMING}*"], older_than_s)
 
     def _numbers(self, name: str) -> VersionNumbers:
-        return VersionNumbers(self.root / checked_name(name) / "versions")
+        return VersionNumbers(self.root / checked_name(name, "prompt") / "versions")
 
     def _numbered(self, name: str) -> dict[int, str]:
         numbered = dict(self._numbers(name).all())

@@ -63,7 +63,7 @@ def chat(
     except APIConnectionError as error:
         raise not_running(settings.load()) from error
     except APIError as error:
-        raise GraftError(error.message) from error
+        raise GraftError(refusal(error)) from error
 
 
 def _answer(client: Any, asked: dict[str, Any]) -> tuple[str, str | None]:
@@ -104,6 +104,11 @@ def open_client() -> Any:
 
     setting = settings.load()
     return OpenAI(base_url=address(setting) + "/v1", api_key=setting.server_api_key or "local", max_retries=0)
+
+
+def refusal(error: Any) -> str:
+    """What the gateway said in an error of the client's, without the status around it."""
+    return str(error.body.get("message", error.message)) if isinstance(error.body, dict) else str(error.message)
 
 
 def address(setting: settings.Settings) -> str:

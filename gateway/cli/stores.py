@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from adapters.errors import Conflict, GraftError, InvalidInput, NotFound
 from gateway import settings
-from gateway.cli.chat import not_running, open_client
+from gateway.cli.chat import not_running, open_client, refusal
 from gateway.cli.models import Json, Quiet, confirmed
 from gateway.cli.terminal import ago, err, out, print_json, print_table
 
@@ -41,7 +41,7 @@ def _asking() -> Iterator[Any]:
     except openai.APIConnectionError as error:
         raise not_running(settings.load()) from error
     except openai.APIStatusError as error:
-        raise GraftError(_message(error)) from error
+        raise GraftError(refusal(error)) from error
 
 
 def ls(*, json: Json = False, quiet: Quiet = False) -> None:
@@ -75,9 +75,7 @@ def create(name: str, *, docs: Path | None = None, expires_after_days: int | Non
         sources = _sources([docs]) if docs is not None else {}  # before there is a store: the folder may not be one
         policy = {"anchor": "last_active_at", "days": expires_after_days} if expires_after_days else None
         store = client.vector_stores.create(name=name, **({"expires_after": policy} if policy else {}))
-        if sources:
-            _put_in(client, store, sources, quiet=json)
-        _tell(client, store.id, json=json)
+        _fill(client, store, sources, json=json)
 
 
 def add(name: str, *paths: Path, json: Json = False) -> None:
@@ -92,9 +90,7 @@ def add(name: str, *paths: Path, json: Json = False) -> None:
         raise InvalidInput(f"say which files, as in `graft stores add {name} docs/`", param="paths")
     sources = _sources(list(paths))
     with _asking() as client:
-        store = client.vector_stores.retrieve(name)
-        _put_in(client, store, sources, quiet=json)
-        _tell(client, store.id, json=json)
+        _fill(client, client.vector_stores.retrieve(name), sources, json=json)
 
 
 def show(name: str, *, json: Json = False) -> None:
@@ -162,11 +158,6 @@ def rm(
     err.print(f"removed {store.name or store.id}")
 
 
-def _message(error: Any) -> str:
-    """What the gateway said, without the status around it."""
-    return str(error.body.get("message", error.message)) if isinstance(error.body, dict) else str(error.message)
-
-
 def _there(client: Any, name: str) -> bool:
     import openai
 
@@ -197,14 +188,23 @@ def _sources(paths: list[Path]) -> dict[str, Path]:
     return found
 
 
-def _put_in(client: Any, store: Any, sources: dict[str, Path], *, quiet: bool) -> None:
+def _fill(client: Any, store: Any, sources: dict[str, Path], *, json: bool) -> None:
+    """Puts the documents in and shows the store. Raises GraftError where none of those that were to come could be read."""
+    put_in, failed = _put_in(client, store, sources, quiet=json) if sources else (0, 0)
+    _tell(client, store.id, json=json)
+    if failed and not put_in:
+        raise GraftError(f"nothing was put into {store.name or store.id}: of {failed:,} files none could be read")
+
+
+def _put_in(client: Any, store: Any, sources: dict[str, Path], *, quiet: bool) -> tuple[int, int]:
+    """How many files are in that were not, and how many of those that should be are not."""
     import openai
 
     there = {(file.attributes or {}).get("path"): file for file in client.vector_stores.files.list(store.id, limit=100)}
     digests = {name: _digest(path) for name, path in sources.items()}
     changed = [name for name in sources if name not in there or there[name].status in ("failed", "cancelled")
                or (there[name].attributes or {}).get("sha256") != digests[name]]  # fmt: skip
-    refused: dict[str, str] = {}
+    refused, put_in = dict[str, str](), 0
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal) as progress:
         bar = progress.add_task("uploading", total=len(changed))
@@ -214,7 +214,7 @@ def _put_in(client: Any, store: Any, sources: dict[str, Path], *, quiet: bool) -
                 with sources[name].open("rb") as content:
                     file = client.files.create(file=(sources[name].name, content), purpose="assistants")
             except openai.APIStatusError as error:  # empty, or larger than the gateway takes: the others go on
-                refused[name] = _message(error)
+                refused[name] = refusal(error)
                 return None
             progress.advance(bar)
             return {"file_id": file.id, "attributes": {"path": name[-512:], "sha256": digests[name]}}
@@ -228,13 +228,16 @@ def _put_in(client: Any, store: Any, sources: dict[str, Path], *, quiet: bool) -
                 progress.update(bar, completed=start + counts.total - counts.in_progress)
                 time.sleep(LOOK_S)  # the API has nothing to wait on
                 batch = client.vector_stores.file_batches.retrieve(batch.id, vector_store_id=store.id)
+            put_in += counts.completed
     for name in changed:
         if name in there and name not in refused:
             client.files.delete(there[name].id)
     for name, why in refused.items():
-        err.print(f"{name} was left out: {why}", markup=False, soft_wrap=True)
+        err.print(f"{name} could not be put in: {why}", markup=False, soft_wrap=True)
+    failed = len(changed) - put_in
     if not quiet:
-        err.print(f"{len(files)} files put in, {len(sources) - len(changed)} unchanged")
+        err.print(f"{put_in} files put in, {failed} failed, {len(sources) - len(changed)} unchanged")
+    return put_in, failed
 
 
 def _tell(client: Any, name: str, *, json: bool) -> None:
@@ -251,7 +254,8 @@ def _tell(client: Any, name: str, *, json: bool) -> None:
     rows += [(f"{key} (metadata)", value) for key, value in (store.metadata or {}).items()]
     print_table(("", ""), rows)
     if failed:
-        reasons = ((file.graft["filename"], file.last_error.message if file.last_error else "–") for file in failed)
+        reasons = (((file.attributes or {}).get("path") or file.graft["filename"],
+                    file.last_error.message if file.last_error else "–") for file in failed)  # fmt: skip
         print_table(("COULD NOT BE READ", "WHY"), reasons)
 
 

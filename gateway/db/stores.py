@@ -287,7 +287,8 @@ def _shown(said: str) -> str:
 
 
 def _no_store(said: str) -> NotFound:
-    return NotFound(f"there is no vector store '{_shown(said)}'; GET /v1/vector_stores lists them", param="vector_store_id")
+    listed = "`graft stores ls` and GET /v1/vector_stores list them"
+    return NotFound(f"there is no vector store '{_shown(said)}'; {listed}", param="vector_store_id")
 
 
 def _no_file(store: Store, file_id: str) -> NotFound:

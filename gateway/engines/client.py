@@ -20,7 +20,8 @@ HEALTH_TIMEOUT_S = 5.0
 KEEPALIVE_S = 30.0
 """Below vLLM's 75 s, so that no request is sent on a connection that the engine is closing."""
 
-_PATH = re.compile(r"(?<![\w/:.])/(?:[\w.@+-]+/)+[\w.@+-]*")
+_PATH = re.compile(r"(?<![\w/:.])/(?!v1/)(?:[\w.@+-]+/)+[\w.@+-]*")
+"""Of a file; what begins with /v1/ is a route, which callers know."""
 
 
 class _Error(msgspec.Struct):

@@ -333,5 +333,6 @@ def test_a_person_at_a_terminal_sees_which_passages_were_used(
     said = capsys.readouterr()
     assert said.out.strip() == ANSWER
     assert re.fullmatch(r"\[1\] plans\.md, characters \d+-\d+, score 0\.\d+\n", said.err)
-    with pytest.raises(GraftError, match="no vector store 'nowhere'"):
+    listed = "`graft stores ls` and GET /v1/vector_stores list them"
+    with pytest.raises(GraftError, match=f"^there is no vector store 'nowhere'; {listed}$"):
         cli.chat(BASE, question=QUESTION, store="nowhere")

@@ -173,7 +173,7 @@ def test_what_is_wrong_with_a_reference_names_prompt_and_field(prompting: Prompt
         with pytest.raises(NotFound) as missing:
             asyncio.run(prompting.resolve(reference))
         assert missing.value.param == param
-    with pytest.raises(InvalidInput) as outside:
+    with pytest.raises(InvalidInput, match=r"'\.\./\.\./etc/passwd' cannot be a prompt name") as outside:
         resolved(prompting, "../../etc/passwd")
     assert outside.value.param == "prompt.id"
 
@@ -245,7 +245,7 @@ examples: {source: %s, user: "{{ ticket }}", assistant: "{{ queue }}"}
         ({"content": CARD.replace("{{bean}}", "{{bean}")}, "messages[1].content", "not a template"),
         ({"content": CARD.replace("messages", "mesages")}, "mesages", "did you mean 'messages'"),
         ({"content": "- a"}, None, "a prompt file is a table"),
-        ({"content": CARD, "name": "../up"}, "name", "cannot be a model name"),
+        ({"content": CARD, "name": "../up"}, "name", "cannot be a prompt name"),
         ({"contents": CARD}, "contents", "unknown field"),
         ({}, "content", "missing required field"),
     ],

@@ -154,6 +154,7 @@ def test_a_whole_body_is_renamed_and_counted() -> None:
         (400, {"message": f"{ENGINE} cannot"}, InvalidInput, "invalid_value", "bot@3 cannot", None),
         (404, {"message": "The model does not exist"}, EngineLost, "engine_unavailable", "restarting", None),
         (500, {"message": "failed in /opt/x/y.py line 3"}, GraftError, "engine_error", "failed in <path> line 3", None),
+        (500, {"message": "use `/v1/chat/completions`"}, GraftError, "engine_error", "use `/v1/chat/completions`", None),
     ],
 )  # fmt: skip
 def test_an_engines_refusal_keeps_its_words_and_loses_its_insides(

@@ -361,16 +361,16 @@ def test_the_command_line_fills_a_store_and_shows_how_passages_are_found(
     (docs / "empty.txt").touch()
     cli.create("manual", docs=docs)
     shown = capsys.readouterr()
-    assert "3 files put in, 0 unchanged" in shown.err
+    assert "2 files put in, 2 failed, 0 unchanged" in shown.err
     assert "torn.pdf" in shown.out.split("WHY")[1], "it says which file could not be read"
     with pytest.raises(Conflict, match="already"):
         cli.create("manual")
-    assert "empty.txt was left out: 'empty.txt' is empty" in shown.err
+    assert "empty.txt could not be put in: 'empty.txt' is empty" in shown.err
     (docs / "torn.pdf").unlink()
     (docs / "empty.txt").unlink()
     (docs / "hours.md").write_bytes(HOURS.replace(b"Graz", b"Linz"))
     cli.add("manual", docs)
-    assert "1 files put in, 1 unchanged" in capsys.readouterr().err
+    assert "1 files put in, 0 failed, 1 unchanged" in capsys.readouterr().err
     cli.search("manual", "E4711", json=True)
     (best, other) = json.loads(capsys.readouterr().out)["data"]
     assert (best["filename"], best["graft"]["ranks"]["lexical"], other["filename"]) == ("errors.md", 1, "hours.md")
@@ -383,3 +383,35 @@ def test_the_command_line_fills_a_store_and_shows_how_passages_are_found(
     cli.rm("manual", with_files=True, yes=True)
     with pytest.raises(GraftError, match="there is no vector store 'manual'"):
         cli.show("manual")
+
+
+def test_the_command_line_fails_only_where_no_file_could_be_put_in(
+    client: openai.OpenAI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "open_client", lambda: client)
+    empty, torn, good = tmp_path / "empty.md", tmp_path / "torn.pdf", tmp_path / "hours.md"
+    empty.touch()
+    torn.write_bytes(b"%PDF-1.7 not really")
+    good.write_bytes(HOURS)
+    cli.create("leaflets")
+    capsys.readouterr()
+    with pytest.raises(GraftError, match="nothing was put into leaflets: of 2 files none could be read"):
+        cli.add("leaflets", empty, torn)
+    said = capsys.readouterr()
+    assert "empty.md could not be put in: 'empty.md' is empty" in said.err
+    assert "torn.pdf" in said.out.split("COULD NOT BE READ")[1]
+    cli.add("leaflets", empty, good)
+    assert "1 files put in, 1 failed, 0 unchanged" in capsys.readouterr().err
+    cli.add("leaflets", good)
+    assert "0 files put in, 0 failed, 1 unchanged" in capsys.readouterr().err
+
+
+def test_a_stores_name_is_shown_and_leads_to_no_folder(client: openai.OpenAI, served: Gateway) -> None:
+    store = client.vector_stores.create(name="../evil", file_ids=[upload(client, "hours.md", HOURS)])
+    eventually(lambda: client.vector_stores.retrieve(store.id).status == "completed")
+    assert client.vector_stores.retrieve(store.id).name == "../evil"
+    stores = served.home.path / "stores"
+    assert (stores / store.id).is_dir()
+    assert not list(stores.parent.rglob("evil"))
+    with pytest.raises(openai.NotFoundError, match="`graft stores ls` and GET /v1/vector_stores list them"):
+        client.vector_stores.retrieve("vs_nobody")

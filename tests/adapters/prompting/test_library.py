@@ -78,7 +78,7 @@ def test_no_name_leads_out_of_the_library(tmp_path: Path, name: str) -> None:
     with pytest.raises((InvalidInput, NotFound)):
         library.find(name)
     if name:
-        with pytest.raises(InvalidInput, match="cannot be a model name"):
+        with pytest.raises(InvalidInput, match="cannot be a prompt name"):
             library.add(ONE, "x", name=name)
     assert list(tmp_path.iterdir()) == []
 
