@@ -16,6 +16,7 @@ RULES: dict[str, Rule] = {
     "examples_help": manner.examples_help,
     "new_text": manner.new_text,
     "unknown_facts": facts.unknown_facts,
+    "questions_with_documents": facts.questions_with_documents,
     "changing_facts": facts.changing_facts,
     "documents": facts.documents,
     "passages": facts.passages,

@@ -54,14 +54,13 @@ def main(flags: Sequence[str] = ()) -> None:
     parser.add_argument("--facts", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=PRIORS, help="folder for published.json and outcomes.json")
     asked = parser.parse_args(list(flags))
-    cells = list(csv.DictReader((asked.facts / "lora_land.csv").read_text().splitlines()))
-    curves = json.loads((asked.facts / "learning_curves.json").read_text())
+    cells = _cells(asked.facts)
     command = f"python -m tests.bench advisor_published {shlex.join(flags)}"
     about = {"about": ABOUT, "command": "python -m tests.bench advisor_published --facts FACTS"}
     levels = about | {"start": START, "logits_per_point": 0.6, "spread": 1.1, "unknown_spread": 0.4, "levels": _levels(cells)}
     written(asked.out / "published.json", levels | {"sources": SOURCES})
     cases = [json.loads(line) for line in (asked.facts / "casebook.jsonl").read_text().splitlines()]
-    settings = _of_cells(cells) + _of_curves(curves) + _of_cases(cases)
+    settings = published_settings(asked.facts, cases)
     fitted = fitting.fit(settings, "published results")
     # curves of one paper share their tasks with nothing, so neither what methods share nor how sure they are can be told
     for arm in fitted["arms"].values():
@@ -69,6 +68,16 @@ def main(flags: Sequence[str] = ()) -> None:
     fitted |= {"shared": 0.5, "drift": USUAL_DRIFT, "temperature": 1.0, "sources": _counted(settings)}
     written(asked.out / "outcomes.json", about | fitted)
     print(f"{command}: {len(settings)} settings, arms: {', '.join(fitted['arms'])}", flush=True)
+
+
+def published_settings(facts: Path, cases: Sequence[dict[str, Any]], *, without_cells: bool = False) -> list[Setting]:
+    """All that forecasts are fitted on; of the casebook the `cases` given, and LoRA Land's cells unless they are left out."""
+    curves = json.loads((facts / "learning_curves.json").read_text())
+    return ([] if without_cells else _of_cells(_cells(facts))) + _of_curves(curves) + _of_cases(cases)
+
+
+def _cells(facts: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((facts / "lora_land.csv").read_text().splitlines()))
 
 
 def _levels(cells: Sequence[dict[str, str]]) -> dict[str, dict[str, float]]:
