@@ -28,6 +28,7 @@ from adapters import folders, registry
 from adapters.errors import InvalidInput
 from adapters.retrieval import lexical, prepared
 from adapters.retrieval.chunks import headed
+from adapters.retrieval.found import Found
 from adapters.retrieval.fusion import LEXICAL_WEIGHT, fused
 from adapters.retrieval.index import EXACT_UP_TO, Index
 from adapters.retrieval.lexical import Lexical
@@ -59,21 +60,6 @@ class Wish:
     without: frozenset[str] = frozenset()
     """Ids of files whose passages may not be found."""
     rerank: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    file: str
-    """Its id."""
-    number: int
-    start: int
-    end: int
-    heading: str
-    text: str
-    score: float
-    """0 to 1: (1 - w) * cosine + w * share of the question's words held; reranked, the cross-encoder's."""
-    ranks: dict[str, int | None]
-    """Place from 1 in each ranking, by `dense`, `lexical`, `fused`, `reranked`; None where it is not in it."""
 
 
 class Generation:

@@ -68,7 +68,7 @@ async def search_store(request: Asked, store_id: str, stores: Stores) -> wire.Se
         raise InvalidInput("queries are searched as they are written; leave rewrite_query out", param="rewrite_query")
     ranking = asked.ranking_options or wire.RankingOptions()
     answers = await stores.search(
-        store_id, queries, limit=asked.max_num_results, filters=asked.filters, lexical_weight=_lexical_weight(ranking),
+        store_id, queries, limit=asked.max_num_results, filters=asked.filters, lexical_weight=ranking.lexical_weight,
         min_score=ranking.score_threshold or 0.0, rerank=_rerank(ranking, stores),
     )  # fmt: skip
     return shown_hits(queries, in_turn(answers, asked.max_num_results))
@@ -136,15 +136,6 @@ async def list_batch_files(
 def _file_list(files: list[StoreFile], more: bool) -> wire.StoreFileList:
     data = [shown_file(file) for file in files]
     return wire.StoreFileList(data, more, data[0].id if data else None, data[-1].id if data else None)
-
-
-def _lexical_weight(ranking: wire.RankingOptions) -> float | None:
-    if (weights := ranking.hybrid_search) is None:
-        return None
-    total = weights.embedding_weight + weights.text_weight
-    if total == 0:
-        raise InvalidInput("one of embedding_weight and text_weight must be above 0", param="ranking_options.hybrid_search")
-    return weights.text_weight / total
 
 
 def _rerank(ranking: wire.RankingOptions, stores: Stores) -> bool:

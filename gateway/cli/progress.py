@@ -34,6 +34,17 @@ def ensure_runner(desk: Desk) -> None:
         subprocess.Popen(argv, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
+def see_out(desk: Desk, job: Job, *, detach: bool, json: bool) -> None:
+    """What comes after a job was put into the queue: its id and no more, or its course and its outcome."""
+    ensure_runner(desk)
+    if detach:
+        print(job.id)
+        return
+    if not json:
+        err.print(f"{job.id} is in the queue", markup=False)
+    report(follow(desk, job, quiet=json), json=json)
+
+
 def follow(desk: Desk, job: Job, *, quiet: bool = False) -> Job:
     """Waits for the job's end and returns it. Interrupting this leaves the job running."""
     metrics = Tail(Path(job.payload["run"]))

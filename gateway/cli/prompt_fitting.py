@@ -13,8 +13,7 @@ from cyclopts import Parameter
 
 from adapters.errors import InvalidInput
 from gateway.cli.desk import Desk
-from gateway.cli.progress import ensure_runner, follow, report
-from gateway.cli.terminal import err
+from gateway.cli.progress import see_out
 from gateway.cli.tune import Rows, submit
 
 BETWEEN = "\n---\n"
@@ -110,13 +109,7 @@ def fit(
         desk, file, name, base=base, method="many_shot" if prompt.many else "few_shot", knobs=knobs, publish=publish,
         rows=Rows(prompt.system, prompt_column, completion_column, validation),
     )  # fmt: skip
-    ensure_runner(desk)
-    if detach:
-        print(job.id)
-        return
-    if not json:
-        err.print(f"{job.id} is in the queue", markup=False)
-    report(follow(desk, job, quiet=json), json=json)
+    see_out(desk, job, detach=detach, json=json)
 
 
 def _text(path: Path) -> str:

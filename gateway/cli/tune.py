@@ -19,8 +19,8 @@ from gateway import tuning
 from gateway.cli.base import chosen, located
 from gateway.cli.desk import Desk
 from gateway.cli.knobs import NOTHING_TURNED, Knobs, turned
-from gateway.cli.progress import ensure_runner, follow, report
-from gateway.cli.terminal import err, print_json
+from gateway.cli.progress import see_out
+from gateway.cli.terminal import print_json
 from gateway.jobs.job import Job
 from gateway.stores.filling import searched
 
@@ -107,13 +107,7 @@ def tune(
         _preview(desk, file, base, method, wanted, rows, json=json)
         return
     job = submit(desk, file, name, base=base, method=method, knobs=wanted, rows=rows, publish=publish)
-    ensure_runner(desk)
-    if detach:
-        print(job.id)
-        return
-    if not json:
-        err.print(f"{job.id} is in the queue", markup=False)
-    report(follow(desk, job, quiet=json), json=json)
+    see_out(desk, job, detach=detach, json=json)
 
 
 def _preview(desk: Desk, file: Path, base: str | None, method: str, wanted: dict[str, Any], rows: Rows, *, json: bool) -> None:

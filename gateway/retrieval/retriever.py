@@ -13,13 +13,15 @@ from typing import TypeVar
 
 from adapters.errors import EngineLost, Unavailable
 from adapters.prompts import Selection, Shot
+from adapters.retrieval.found import Found
+from adapters.retrieval.fusion import LEXICAL_WEIGHT
 from gateway.engines.process import EngineProcess
 from gateway.engines.sockets import socket_path
 from gateway.engines.vitals import Vitals
 from gateway.retrieval import child
 from gateway.retrieval.client import ChildClient, Encoded
 from gateway.retrieval.encoders import name_of
-from gateway.retrieval.wire import About, ChooseReply, ChooseRequest, EncodeRequest, Found, SearchReply, SearchRequest
+from gateway.retrieval.wire import About, ChooseReply, ChooseRequest, EncodeRequest, SearchReply, SearchRequest
 from gateway.settings import Settings
 
 START_WAIT_S = 60.0
@@ -85,8 +87,8 @@ class Retriever:
         return await self._asked(lambda client: client.encode(request))
 
     async def search(
-        self, generation: Path, queries: Sequence[str], *, limit: int, lexical_weight: float = 0.3, rerank: bool = False,
-        allowed: Collection[str] | None = None, without: Collection[str] = (),
+        self, generation: Path, queries: Sequence[str], *, limit: int, lexical_weight: float = LEXICAL_WEIGHT,
+        rerank: bool = False, allowed: Collection[str] | None = None, without: Collection[str] = (),
     ) -> list[list[Found]]:  # fmt: skip
         """For each query what was found, best first.
 

@@ -17,7 +17,8 @@ from adapters.prompting.pool import open_pool
 from adapters.prompting.selectors.choosing import choose, find_selector
 from adapters.prompts import Shot
 from adapters.retrieval.encoder import Reranker
-from adapters.retrieval.generation import META, Found, Generation, Wish
+from adapters.retrieval.found import Found
+from adapters.retrieval.generation import META, Generation, Wish
 from gateway.retrieval.contract import Encoding
 from gateway.retrieval.wire import ChooseRequest, SearchRequest
 

@@ -7,6 +7,8 @@ import msgspec
 from adapters import errors
 from adapters.errors import GraftError, Unavailable
 from adapters.prompts import Selection, Shot
+from adapters.retrieval.found import Found
+from adapters.retrieval.fusion import LEXICAL_WEIGHT
 
 ROWS, WIDTH, TOKENS, ENCODER = "x-rows", "x-width", "x-tokens", "x-encoder"
 """Headers beside the vectors, which are raw little-endian float32."""
@@ -26,27 +28,12 @@ class SearchRequest(msgspec.Struct):
     """Its folder."""
     queries: list[str]
     limit: int
-    lexical_weight: float = 0.3
+    lexical_weight: float = LEXICAL_WEIGHT
     rerank: bool = False
     allowed: list[str] | None = None
     """Ids of the only files whose passages may be found; None for all."""
     without: list[str] = []
     """Ids of files whose passages may not be found."""
-
-
-class Found(msgspec.Struct):
-    """A passage as `adapters/retrieval/generation.py` finds it, which the gateway cannot import: it opens indexes."""
-
-    file: str
-    number: int
-    start: int
-    end: int
-    heading: str
-    text: str
-    score: float
-    """0 to 1."""
-    ranks: dict[str, int | None]
-    """Place from 1 by `dense`, `lexical`, `fused`, `reranked`; None where it is not in that ranking."""
 
 
 class SearchReply(msgspec.Struct):

@@ -13,7 +13,7 @@ import msgspec
 from adapters.errors import InvalidInput
 from gateway.wire.context import Count, PromptReference, Wish
 from gateway.wire.decoding import decode
-from gateway.wire.vector_stores import HybridSearch, RankingOptions
+from gateway.wire.vector_stores import RankingOptions
 
 INCLUDABLE = ("file_search_call.results",)
 RANKERS = ("none", "auto", "default-2024-11-15")
@@ -122,7 +122,7 @@ class Asked:
             return None
         ranking = tool.ranking_options or RankingOptions()
         return Wish(
-            tuple(tool.vector_store_ids), tool.max_num_results, ranking.score_threshold, _lexical_weight(ranking),
+            tuple(tool.vector_store_ids), tool.max_num_results, ranking.score_threshold, ranking.lexical_weight,
             tool.filters, ranking.ranker != "none", self.field,
         )  # fmt: skip
 
@@ -184,20 +184,6 @@ def _check_ranking(ranking: RankingOptions | None, path: str) -> None:
         raise InvalidInput(
             f"{path}.ranker must be one of {', '.join(RANKERS)}, not '{ranking.ranker[:50]}'", param=f"{path}.ranker"
         )
-    weights = ranking.hybrid_search
-    if weights is not None and _sum(weights) == 0:
-        raise InvalidInput(
-            f"{path}.hybrid_search: one of embedding_weight and text_weight must be above 0", param=f"{path}.hybrid_search"
-        )
-
-
-def _lexical_weight(ranking: RankingOptions) -> float | None:
-    weights = ranking.hybrid_search
-    return None if weights is None else weights.text_weight / _sum(weights)
-
-
-def _sum(weights: HybridSearch) -> float:
-    return weights.embedding_weight + weights.text_weight
 
 
 def _check_metadata(metadata: dict[str, str]) -> None:

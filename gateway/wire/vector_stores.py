@@ -77,11 +77,21 @@ class HybridSearch(msgspec.Struct, forbid_unknown_fields=True):
     embedding_weight: Annotated[float, Meta(ge=0)]
     text_weight: Annotated[float, Meta(ge=0)]
 
+    def __post_init__(self) -> None:
+        if self.embedding_weight + self.text_weight == 0:
+            raise ValueError("one of embedding_weight and text_weight must be above 0")  # decoding names the field
+
 
 class RankingOptions(msgspec.Struct, forbid_unknown_fields=True):
     ranker: str | None = None
     score_threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
     hybrid_search: HybridSearch | None = None
+
+    @property
+    def lexical_weight(self) -> float | None:
+        """The share of the words in the fused ranking, 0 to 1; None where the caller leaves it to us."""
+        weights = self.hybrid_search
+        return None if weights is None else weights.text_weight / (weights.embedding_weight + weights.text_weight)
 
 
 class Search(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

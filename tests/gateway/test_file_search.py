@@ -209,6 +209,11 @@ def test_a_stream_tells_of_the_search_first_and_of_the_citations_last(house: Hou
         ({"vector_store_ids": ["vs_gone"]}, openai.NotFoundError, "tools[0].vector_store_ids"),
         ({"filters": {"type": "eq", "key": "year"}}, openai.BadRequestError, "tools[0].filters.value"),
         ({"ranking_options": {"ranker": "best"}}, openai.BadRequestError, "tools[0].ranking_options.ranker"),
+        (
+            {"ranking_options": {"hybrid_search": {"embedding_weight": 0, "text_weight": 0}}},
+            openai.BadRequestError,
+            "tools[0].ranking_options.hybrid_search",
+        ),
     ],
 )
 def test_a_search_that_cannot_be_made_is_an_error_in_words(

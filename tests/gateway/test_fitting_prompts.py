@@ -20,7 +20,7 @@ from adapters.tuning import run
 from adapters.tuning.recipe import Recipe
 from adapters.tuning.request import RunRequest, create, read_request
 from gateway import settings, tuning
-from gateway.cli import prompt_fitting
+from gateway.cli import progress, prompt_fitting
 from gateway.cli.candidates import print_candidates
 from gateway.cli.course import how_far
 from gateway.cli.jobs import _line
@@ -120,7 +120,7 @@ def test_fit_hands_over_what_was_said(tmp_path: Path, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(prompt_fitting, "submit", submitted)
     monkeypatch.setattr(prompt_fitting, "Desk", lambda: None)
-    monkeypatch.setattr(prompt_fitting, "ensure_runner", lambda desk: None)
+    monkeypatch.setattr(progress, "ensure_runner", lambda desk: None)
     for name, text in (("a.txt", "Be brief."), ("b.txt", "Be kind.")):
         (tmp_path / name).write_text(text)
     prompt = Prompt("Sort.", [tmp_path / "a.txt", tmp_path / "b.txt"], selector="knn", rows=20)

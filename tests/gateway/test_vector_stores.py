@@ -23,6 +23,7 @@ from tests.gateway.conftest import Gateway, Home, eventually, gateway_on
 REFUNDS = b"# Refunds\n\nMoney goes back to the card that was charged, within 14 days of the parcel's return.\n"
 ERRORS = b"# Error codes\n\nE4711 means that the drum does not turn: open the service flap and remove the transport bolts.\n"
 HOURS = b"# Opening hours\n\nThe workshop in Graz is open on Tuesdays and Thursdays from nine until noon.\n"
+NO_WEIGHT = {"embedding_weight": 0, "text_weight": 0}
 DOCUMENTS = {"refunds.md": REFUNDS, "errors.md": ERRORS, "hours.md": HOURS}
 
 
@@ -295,6 +296,7 @@ def test_an_expired_store_says_so(client: openai.OpenAI, served: Gateway) -> Non
         ("/handbook/search", {"query": " "}, "query"),
         ("/handbook/search", {"query": "x", "filters": {"type": "like", "key": "a", "value": "b"}}, "filters.type"),
         ("/handbook/search", {"query": "x", "ranking_options": {"ranker": "best"}}, "ranking_options.ranker"),
+        ("/handbook/search", {"query": "x", "ranking_options": {"hybrid_search": NO_WEIGHT}}, "ranking_options.hybrid_search"),
         ("/nobody/search", {"query": "x"}, "vector_store_id"),
     ],
 )

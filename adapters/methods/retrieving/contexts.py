@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from adapters.retrieval.generation import Found
+    from adapters.retrieval.found import Found
 
 FURTHER = 4
 """Times the passages shown: how far down the ranking distractors are looked for."""

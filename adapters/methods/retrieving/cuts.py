@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from adapters.retrieval.generation import Found, Generation
+    from adapters.retrieval.found import Found
+    from adapters.retrieval.generation import Generation
     from adapters.retrieval.gold import Texts
 
 DOCUMENTS, RETRIEVAL = "documents", "retrieval"
