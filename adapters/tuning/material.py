@@ -24,7 +24,7 @@ from adapters.tuning.fitting import check_fits
 from adapters.tuning.machine import quantises
 from adapters.tuning.memory import work
 from adapters.tuning.progress import Progress
-from adapters.tuning.request import RunRequest, data_file, replay_file, validation_file
+from adapters.tuning.request import RunRequest, data_file, held_out_file, replay_file, validation_file
 from adapters.tuning.several import ONE, Processes
 
 if TYPE_CHECKING:
@@ -74,12 +74,15 @@ class Material:
 
 
 def read(folder: Path, request: RunRequest) -> tuple[Dataset, Splits]:
-    """The run's data in its parts. A validation file of its own takes the place of the share that is split off."""
+    """The run's data in its parts. Files of its own to validate or to be scored on take the place of shares split off."""
     recipe = request.recipe
     columns = {"prompt_column": request.prompt_column, "completion_column": request.completion_column}
     data = open_dataset(data_file(folder, request), shown_as=request.data_name, **columns)
     _check_form(data, request)
     parts = split(data, seed=recipe.seed, validation=recipe.validation_share, held_out=recipe.held_out_share)
+    judged = held_out_file(folder)
+    if judged is not None:
+        parts = _judged_on(open_dataset(judged, shown_as=judged.name).examples, parts)
     own = validation_file(folder)
     if own is None:
         return data, parts
@@ -90,6 +93,18 @@ def read(folder: Path, request: RunRequest) -> tuple[Dataset, Splits]:
         raise InvalidInput("every training row is in the validation file too; bring different rows", param="validation_file")
     held_out = tuple(example for example in parts.held_out if example.prompt_key not in asked) or parts.held_out
     return data, Splits(train, watched, held_out)
+
+
+def _judged_on(held_out: Sequence[Example], parts: Splits) -> Splits:
+    """Scored on these rows; what was split off to be scored on is learned from, and nothing is that they ask."""
+    asked = {example.prompt_key for example in held_out}
+    train, validation = (
+        tuple(row for row in rows if row.prompt_key not in asked)
+        for rows in ((*parts.train, *parts.held_out), parts.validation)
+    )
+    if not train or not validation:
+        raise InvalidInput("the rows to be scored on ask all that the others do; bring different rows", param="held_out_file")
+    return Splits(train, validation, tuple(held_out))
 
 
 def fit(

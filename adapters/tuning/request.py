@@ -2,7 +2,7 @@
 
     <folder>/request.json    this file's RunRequest
     <folder>/data.jsonl      the data file as it was (its ending says the format)
-    <folder>/validation.*, replay.*   those that were brought beside it
+    <folder>/validation.*, held_out.*, replay.*   those that were brought beside it
     <folder>/documents/<id>/<filename>   of methods that search: what the store holds
 
 What the run leaves beside them is `run.py`'s. Knows no torch.
@@ -75,12 +75,12 @@ class Source:
 
 def create(
     folder: Path, request: RunRequest, data: Path, validation: Path | None = None, replay: Path | None = None,
-    documents: Sequence[Source] = (),
+    documents: Sequence[Source] = (), held_out: Path | None = None,
 ) -> RunRequest:  # fmt: skip
     """Makes the run folder, whole or not at all, and returns the request as written.
 
-    `validation` takes the place of the share of the data that is split off; `replay` holds rows to learn beside the
-    data's, in place of the base's own answers; `documents` are searched with every question.
+    `validation` and `held_out` take the place of the shares of the data that are split off; `replay` holds rows to learn beside
+    the data's, in place of the base's own answers; `documents` are searched with every question.
 
     Raises InvalidInput for a bad name, recipe or base folder, Conflict where the folder is there already.
     """
@@ -106,8 +106,9 @@ def create(
         shutil.copyfile(data, incoming / f"data.{data_format(data, written.data_name)}")
         if validation is not None:
             shutil.copyfile(validation, incoming / f"validation.{data_format(validation, written.validation_name)}")
-        if replay is not None:
-            shutil.copyfile(replay, incoming / f"replay.{data_format(replay)}")
+        for name, file in (("replay", replay), ("held_out", held_out)):
+            if file is not None:
+                shutil.copyfile(file, incoming / f"{name}.{data_format(file)}")
         for document in documents:
             place = incoming / DOCUMENTS / document.id / document.filename
             place.parent.mkdir(parents=True)
@@ -141,6 +142,10 @@ def data_file(folder: Path, request: RunRequest) -> Path:
 
 def validation_file(folder: Path) -> Path | None:
     return next(iter(sorted(folder.glob("validation.*"))), None)
+
+
+def held_out_file(folder: Path) -> Path | None:
+    return next(iter(sorted(folder.glob("held_out.*"))), None)
 
 
 def replay_file(folder: Path) -> Path | None:
