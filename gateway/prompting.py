@@ -90,22 +90,23 @@ class Prompting:
         """What a name and a word for a version stand for, and the time stamp under which that was read."""
         self._loaded = OrderedDict[tuple[str, int], Loaded]()
 
+    async def model_of(self, reference: Mapping[str, Any]) -> str:
+        """The model that the prompt's file names; empty where it names none. Raises NotFound as `resolve` does."""
+        return (await self._loaded_of(reference)).prompt.model
+
     async def resolve(self, reference: Mapping[str, Any], *, budget_tokens: int | None = None) -> Resolved:
         """`reference` is a request's `{id, version?, variables?}`.
 
         Raises NotFound for an unknown name or version, InvalidInput for variables that do not fit, Unavailable while the
         encoder that examples are chosen by is not there.
         """
-        name, said = reference["id"], reference.get("version")
-        loaded = self._at_hand(name, said)
-        if loaded is None:
-            loaded = await self._read(name, said)
+        loaded = await self._loaded_of(reference)
         try:
             variables = _unwrapped(reference.get("variables") or {}, loaded.prompt.inputs)
             shots = await self._shots(loaded, variables)
             rendered = render_file(loaded.prompt, variables, shots, budget_tokens)
         except InvalidInput as wrong:
-            where = f"prompt '{name}', version {loaded.version.number}: {wrong.message}"
+            where = f"prompt '{loaded.version.name}', version {loaded.version.number}: {wrong.message}"
             raise InvalidInput(where, param=f"prompt.{wrong.param or 'variables'}", code=wrong.code) from wrong
         return _resolved(loaded, rendered, len(shots))
 
@@ -135,6 +136,10 @@ class Prompting:
                 "write the rows into the prompt",
                 param="examples.source",
             ) from None
+
+    async def _loaded_of(self, reference: Mapping[str, Any]) -> Loaded:
+        name, said = reference["id"], reference.get("version")
+        return self._at_hand(name, said) or await self._read(name, said)
 
     def _at_hand(self, name: str, said: str | None) -> Loaded | None:
         found = self._found.get((name, said))

@@ -10,13 +10,13 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import aiohttp
 from litestar.types import Receive, Scope, Send
 
 from adapters.adapted_model import AdaptedModel
-from adapters.errors import EngineLost
+from adapters.errors import EngineLost, NotFound
 from gateway.engines.pool import Pool
 from gateway.engines.replica import Replica
 from gateway.serving.compose import Ask, Route, compose
@@ -91,8 +91,7 @@ class Answering(ABC):
             self.telemetry.disconnects.labels("mid_answer" if self.started else "before_first_byte").inc()
 
     async def _answer(self, scope: Scope, send: Send) -> None:
-        ask = self.read()
-        model = await self.serving.resolver.resolve(ask.model, _sticky(scope) or ask.user)
+        ask, model = await self._resolved(self.read(), _sticky(scope))
         scope["state"][MODEL_IN_SCOPE] = model.name
         slot = await self.serving.pool.slot(model)
         with self.telemetry.inflight.labels(model.name).track_inprogress():
@@ -107,6 +106,18 @@ class Answering(ABC):
                     await self._ask_twice(asked, body, send)
             finally:
                 self._count(model)
+
+    async def _resolved(self, ask: Ask, sticky: str | None) -> tuple[Ask, AdaptedModel]:
+        """The question with its model, which a stored prompt may say, and who that is."""
+        who, prompt = self.serving.resolver, ask.prompt
+        if ask.model or prompt is None:
+            return ask, await who.resolve(ask.model, sticky or ask.user)
+        ask = replace(ask, model=await self.serving.gatherer.model_for(prompt))
+        try:
+            return ask, await who.resolve(ask.model, sticky or ask.user)
+        except NotFound as error:
+            reason = f"the body has no 'model', and prompt '{prompt.id}' names one that is not here: {error.message}"
+            raise NotFound(reason, param="model", code=error.code) from error
 
     async def _ask_twice(self, asked: Asked, body: bytes, send: Send) -> None:
         lost: Replica | None = None

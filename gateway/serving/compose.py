@@ -53,6 +53,7 @@ class Ask:
     """A question as it came, read only as far as needed."""
 
     model: str
+    """Empty where the stored prompt is to say it."""
     stream: bool
     wants_usage: bool
     """The caller asked for a stream's usage event."""
@@ -77,8 +78,11 @@ def read(body: bytes, route: Route = CHAT) -> Ask:
         raise InvalidInput("'echo' together with 'logprobs' is not accepted here", param="echo", code="unsupported_parameter")
     stream = bool(head.stream)
     options = head.stream_options
-    ask = Ask(head.model, stream, bool(stream and options and options.include_usage), head.user, fields)
-    return ask if fields.keys().isdisjoint(OURS) else _with_ours(ask, route)
+    ask = Ask(head.model or "", stream, bool(stream and options and options.include_usage), head.user, fields)
+    ask = ask if fields.keys().isdisjoint(OURS) else _with_ours(ask, route)
+    if head.model is None and ask.prompt is None:
+        raise InvalidInput("the body has no 'model'", param="model", code="missing_required_parameter")
+    return ask
 
 
 def _with_ours(ask: Ask, route: Route) -> Ask:

@@ -27,7 +27,7 @@ from gateway.serving.compose import Ask, messages_of
 from gateway.serving.gathered import Gathered, Passage
 from gateway.stores.searching import Hit
 from gateway.telemetry import Telemetry
-from gateway.wire.context import Wish
+from gateway.wire.context import PromptReference, Wish
 
 SYSTEM = ("system", "developer")
 
@@ -54,6 +54,8 @@ class Stores(Protocol):
 
 class Prompts(Protocol):
     """As far as they are needed here (`gateway/prompting.py`)."""
+
+    async def model_of(self, reference: Mapping[str, Any]) -> str: ...
 
     async def resolve(self, reference: Mapping[str, Any]) -> Resolved: ...
 
@@ -103,6 +105,16 @@ class Gatherer:
     ) -> None:  # fmt: skip
         self._registry, self._retriever, self._stores, self._prompts = registry, retriever, stores, prompts
         self._telemetry = telemetry
+
+    async def model_for(self, prompt: PromptReference) -> str:
+        """Who answers where the request itself does not say. Raises InvalidInput where the prompt does not either."""
+        named = await self._prompts.model_of(msgspec.to_builtins(prompt))
+        if not named:
+            raise InvalidInput(
+                f"the body has no 'model', and prompt '{prompt.id}' names none: say it in the request or in the prompt's file",
+                param="model", code="missing_required_parameter",
+            )  # fmt: skip
+        return named
 
     async def gather(self, ask: Ask, model: AdaptedModel) -> Gathered:
         """Waits for an encoder that is starting. Raises InvalidInput or NotFound that names the field, Unavailable."""

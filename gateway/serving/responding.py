@@ -84,10 +84,10 @@ class Respond(Answering):
         await self._end(asked, telling, telling.end(Usage()), send)
 
     def _telling(self, asked: Asked) -> Telling:
-        gathered, defaults = asked.gathered, asked.model.sampling.wire()
+        gathered, model, defaults = asked.gathered, asked.ask.model, asked.model.sampling.wire()
         if gathered is None:
-            return Telling(self._request, "", None, defaults)
-        return Telling(self._request, gathered.question, gathered.passages, defaults | gathered.defaults)
+            return Telling(self._request, model, "", None, defaults)
+        return Telling(self._request, model, gathered.question, gathered.passages, defaults | gathered.defaults)
 
     async def _send(self, asked: Asked, told: bytes, send: Send) -> None:
         if not self.started:

@@ -56,13 +56,16 @@ class Item:
 class Telling:
     """`begin`, `told` for each chunk, `end`; each gives the events it makes. `response` is the object as it stands."""
 
-    def __init__(self, asked: Asked, question: str, passages: tuple[Passage, ...] | None, defaults: dict[str, Any]) -> None:
-        """`passages`: None where nothing was searched. `defaults`: sampling values that the caller did not give."""
+    def __init__(
+        self, asked: Asked, model: str, question: str, passages: tuple[Passage, ...] | None, defaults: dict[str, Any]
+    ) -> None:  # fmt: skip
+        """`model`: as the caller or their prompt names it. `passages`: None where nothing was searched. `defaults`: sampling
+        values that the caller did not give."""
         self._asked, self._question, self._passages = asked, question, passages
         self._sequence = 0
         self._open: Item | None = None
         self._reason: str | None = None
-        self.response = _head(asked, defaults)
+        self.response = _head(asked, model, defaults)
 
     def begin(self) -> Iterator[bytes]:
         for kind in ("created", "in_progress"):
@@ -169,14 +172,14 @@ class Telling:
         return b"event: " + kind.encode() + b"\ndata: " + msgspec.json.encode(told) + b"\n\n"
 
 
-def _head(asked: Asked, defaults: dict[str, Any]) -> dict[str, Any]:
+def _head(asked: Asked, model: str, defaults: dict[str, Any]) -> dict[str, Any]:
     """The response before anything is said."""
     raw, request = asked.raw, asked.request
     said = {name: raw.get(name) for name in ("instructions", "prompt", "max_output_tokens", "user", "safety_identifier")}
     sampling = {name: raw[name] if raw.get(name) is not None else defaults.get(name) for name in ("temperature", "top_p")}
     return said | sampling | {
         "id": _new_id("resp"), "object": "response", "created_at": int(time.time()), "completed_at": None,
-        "status": "in_progress", "background": False, "error": None, "incomplete_details": None, "model": request.model,
+        "status": "in_progress", "background": False, "error": None, "incomplete_details": None, "model": model,
         "output": [], "parallel_tool_calls": request.parallel_tool_calls is not False, "previous_response_id": None,
         "store": False, "metadata": request.metadata or {}, "text": raw.get("text") or {"format": {"type": "text"}},
         "tool_choice": raw.get("tool_choice") or "auto", "tools": raw.get("tools") or [], "truncation": "disabled",

@@ -14,7 +14,7 @@ class StreamOptions(msgspec.Struct):
 class Head(msgspec.Struct):
     """What the gateway must know of a question before it can pass it on."""
 
-    model: str
+    model: str | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     user: str | None = None

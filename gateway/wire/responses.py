@@ -51,7 +51,8 @@ class Text(msgspec.Struct, forbid_unknown_fields=True):
 class Request(msgspec.Struct, forbid_unknown_fields=True):
     """The fields that have a meaning here, and those of OpenAI's whose meaning is nothing or is refused."""
 
-    model: str
+    model: str | None = None
+    """As the stored prompt says where it is left out."""
     input: str | list[dict[str, Any]] | None = None
     instructions: str | None = None
     prompt: PromptReference | None = None

@@ -276,6 +276,31 @@ def test_a_chat_names_a_prompt_and_the_engine_sees_its_messages_and_parameters(s
         shared.openai().chat.completions.create(model=BASE, messages=[], extra_body={"prompt": {"id": "askd"}})
 
 
+def test_a_prompt_that_names_its_model_is_asked_without_saying_one(shared: Gateway) -> None:
+    lines = CARD.replace("model: tiny", "model: clipped"), CARD.replace("model: tiny\n", ""), CARD.replace("tiny", "openai/gpt")
+    with shared.http() as http:
+        for name, content in zip(("named", "unnamed", "elsewhere"), lines, strict=True):
+            http.post("/v1/graft/prompts", json={"content": content, "name": name}).raise_for_status()
+    client = shared.openai()
+    chat, answer = client.chat.completions.create, client.responses.create
+    prompt: Any = {"id": "named", "variables": VALUES}
+    assert chat(model=openai.omit, messages=[], extra_body={"prompt": prompt}).model == "clipped"  # type: ignore[call-overload]
+    assert chat(model=BASE, messages=[], extra_body={"prompt": prompt}).model == BASE, "the caller's word goes first"
+    raw = client.responses.with_raw_response.create(prompt=prompt)
+    assert (raw.headers["x-graft-model"], raw.parse().model) == ("clipped@1", "clipped")
+    with answer(prompt=prompt, stream=True) as events:
+        assert {event.response.model for event in events if event.type == "response.created"} == {"clipped"}
+    with pytest.raises(openai.BadRequestError, match="the body has no 'model', and prompt 'unnamed' names none") as neither:
+        answer(prompt=prompt | {"id": "unnamed"})
+    assert (neither.value.param, neither.value.code) == ("model", "missing_required_parameter")
+    with pytest.raises(openai.NotFoundError, match="prompt 'elsewhere' names one that is not here: The model 'openai/gpt'"):
+        answer(prompt=prompt | {"id": "elsewhere"})
+    with pytest.raises(openai.BadRequestError, match="the body has no 'model'"):
+        answer(input="hi")
+    with pytest.raises(openai.BadRequestError, match="the body has no 'model'"):
+        chat(model=openai.omit, messages=[])  # type: ignore[call-overload]
+
+
 def test_the_real_encoder_chooses_by_meaning(shared: Gateway) -> None:
     with shared.http() as http:
         http.timeout = 120

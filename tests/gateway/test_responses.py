@@ -170,7 +170,7 @@ def test_a_call_of_the_engine_is_told_as_an_item_of_its_own() -> None:
     def pieces(*calls: dict[str, Any], **more: Any) -> Chunk:
         return chunk_of({"choices": [{"delta": {"tool_calls": list(calls)}} | more]})
 
-    telling = Telling(read_request(b'{"model": "m", "input": "hi"}'), "", None, {})
+    telling = Telling(read_request(b'{"model": "m", "input": "hi"}'), "m", "", None, {})
     told = b"".join(
         [
             *telling.begin(),
