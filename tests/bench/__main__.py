@@ -11,7 +11,7 @@ from importlib import import_module
 SHORT = ("proxy", "tuning", "placement", "starting", "switching", "merged", "prefix")
 LONG = (
     "adapters", "soak", "memory", "forgetting", "encoding", "vectors", "retrieving", "outcomes", "shots", "triad",
-    "advisor_features", "advisor_fit", "advisor_published", "curves",
+    "advisor", "advisor_features", "advisor_fit", "advisor_published", "curves",
 )  # fmt: skip
 
 

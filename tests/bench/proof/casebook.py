@@ -21,8 +21,8 @@ from advisor.stated import TASK_TYPES, Stated
 from tests.bench import advisor_published
 
 FAMILIES = {
-    "zero_shot": "prompting", "few_shot": "prompting", "knn_few_shot": "prompting", "many_shot": "prompting", "rag": "retrieval",
-    "head": "head", "prompt_tuning": "some weights", "lora": "some weights", "full": "all weights",
+    "zero_shot": "prompting", "few_shot": "prompting", "knn_few_shot": "prompting", "many_shot": "prompting",
+    "rag": "retrieval", "head": "head", "prompt_tuning": "some weights", "lora": "some weights", "full": "all weights",
     "continued_pretraining": "pretraining", "rag+lora": "retrieval and training",
 }  # fmt: skip
 WON = {

@@ -1,4 +1,4 @@
-"""What the advisor is judged on: settings of the outcome table, each with its evidence, and what every method scored on each row.
+"""What the advisor is judged on: settings of the outcome table, each with its evidence and what every method scored.
 
 A line of the table is an arm's; of several arms that are one method the better counts, as in what forecasts are fitted on.
 Knows no chooser.

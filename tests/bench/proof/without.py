@@ -36,7 +36,7 @@ def numbers_only(found: Found) -> Found:
 def shuffled(cases: Sequence[Case], seed: int) -> list[Case]:
     """Every task is given the measurements of another one, whole; which, the seed says."""
     tasks = sorted({case.task for case in cases})
-    turn = random.Random(seed).randrange(1, len(tasks)) if len(tasks) > 1 else 0  # noqa: S311  # an experiment, no secret
+    turn = random.Random(seed).randrange(1, len(tasks)) if len(tasks) > 1 else 0
     other = {task: tasks[(place + turn) % len(tasks)] for place, task in enumerate(tasks)}
     at = {(case.task, case.setting.n): case for case in cases}
     made = []
