@@ -20,7 +20,7 @@ from advisor.predicting import figures
 from advisor.predicting.figures import Outcomes
 from tests.bench.advisor_fit import fitted
 from tests.bench.outcome import settings as reading
-from tests.bench.proof import casebook, choosing, judging, replay, without
+from tests.bench.proof import casebook, choosing, judging, memory, replay, without
 from tests.bench.proof.cases import Case, cases, changed
 from tests.bench.proof.judging import Choice
 
@@ -49,6 +49,7 @@ def main(flags: Sequence[str] = ()) -> None:
     found = {"command": f"python -m tests.bench advisor {shlex.join(flags)}", "cases": _counted(played)}
     found |= {"choices": _choices(played, fit), "honesty": _honesty(played, fit), "evidence": _evidence(played, fit)}
     found["bake-off"] = replay.proof(played, fit)
+    found["memory"] = memory.beside_published()
     if asked.casebook:
         found["casebook"] = _casebook(asked.casebook, asked.facts)
     if asked.out:

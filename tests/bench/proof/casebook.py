@@ -96,7 +96,7 @@ def _stated(case: dict[str, Any]) -> Stated:
     rows, kind = case["n_examples"], case["task_type"]
     compared = {_ours(method) for method in case["methods_compared"]}
     texts = max((size for name, size in TEXTS.items() if name in compared), default=None)
-    counted = {} if texts is None else {"corpus_tokens": texts}
+    counted: dict[str, Any] = {} if texts is None else {"corpus_tokens": texts}
     if rows is not None:
         counted["n_examples" if case["n_unit"] == "examples" else "corpus_tokens"] = int(rows)
     known = {

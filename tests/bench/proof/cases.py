@@ -70,8 +70,9 @@ def cases(outcomes: Lines, features: Lines) -> list[Case]:
     lines: dict[tuple[str, str, int, int], dict[str, dict[str, Any]]] = defaultdict(dict)
     for line in outcomes:
         key = line["task"], line["base"], line["n"], line["seed"]
-        method = reading.METHOD.get(line["arm"], line["arm"])
-        if line["arm"] not in reading.NO_METHOD and line["score"] >= lines[key].get(method, {"score": -1})["score"]:
+        arm = str(line["arm"])
+        method = reading.METHOD.get(arm, arm)
+        if arm not in reading.NO_METHOD and line["score"] >= lines[key].get(method, {"score": -1})["score"]:
             lines[key][method] = line
     made = []
     for setting in reading.settings(outcomes, features):
