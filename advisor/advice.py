@@ -16,11 +16,11 @@ from adapters import bases
 from adapters.bases import BaseFacts
 from adapters.errors import InvalidInput
 from adapters.tuning import machine, shapes
-from advisor import plan, ranking, utility
+from advisor import bills, plan, ranking, utility
 from advisor.evidence import Evidence, Found, by_name, number
 from advisor.plan import Names
 from advisor.predicting.typical import missing
-from advisor.ranking import Figures, Ranked
+from advisor.ranking import Decision, Figures, Ranked
 from advisor.says import says, told
 from advisor.sensitivity import Change, would_change_if
 from advisor.stated import FIELDS, Stated
@@ -43,6 +43,11 @@ class Advice:
     profile: str
     recipes: dict[str, dict[str, Any] | None]
     commands: dict[str, str]
+    decision: Decision
+    """What the ranking was made from, to be asked what it would be with other numbers."""
+    measured: Found
+    """What was known before anything was computed from it."""
+    facts: BaseFacts | None
 
     @property
     def would_change_if(self) -> tuple[str, ...]:
@@ -72,7 +77,7 @@ class Advice:
         return {
             "method": one.method, "score": one.score, "fits": one.fits, "memory_gib": one.memory_gib,
             "reasons": list(one.reasons), "quality": quality, "p_best": one.p_best, "barred": one.barred,
-            "cost": dict(one.cost), "risks": list(one.risks), "recipe": self.recipes[one.method],
+            "cost": bills.in_full(one.method, one.cost), "risks": list(one.risks), "recipe": self.recipes[one.method],
             "command": self.commands[one.method],
         }  # fmt: skip
 
@@ -140,10 +145,11 @@ def advise(
         found["gpu_gib"] = Evidence("gpu_gib", round(machine.available_gib(), 2), "GiB", how)
     whole = ranking.complete(found, facts)
     decision = ranking.decide(whole, profile, figures)
-    ranked = ranking.rank(decision)
     changes = would_change_if(decision, found, facts)
-    plainly = told(decision, changes)
-    shown = dict(plainly.found)
+    billed = dataclasses.replace(decision, found=whole | by_name(bills.bills(whole, facts)))
+    ranked = ranking.rank(billed)
+    plainly = told(billed, changes)
+    shown = {**plainly.found, **by_name(bills.labelling(plainly.found))}
     return Advice(
         method=ranked[0].method,
         confidence=ranking.confidence(ranked),
@@ -155,6 +161,9 @@ def advise(
         profile=profile,
         recipes={one.method: plan.recipe(one.method, whole, facts) for one in ranked},
         commands={one.method: plan.command(one.method, whole, facts, names) for one in ranked},
+        decision=decision,
+        measured=found,
+        facts=facts,
     )
 
 

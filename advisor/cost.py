@@ -16,6 +16,7 @@ from advisor.evidence import STATED, Evidence, Found, number
 
 TYPICAL_ROW_TOKENS = 512.0
 FEW_SHOTS, MANY_SHOTS = 8, 64
+ROWS_AT_ONCE = (8, 4, 2, 1)
 RAG_TOKENS = 800
 """Three passages of 200 words at 4 tokens for 3 words."""
 
@@ -31,53 +32,75 @@ FLOPS_PER_PARAM = {"full": 6, "continued_pretraining": 6, "lora": 4, "rag+lora":
 
 def costs(found: Found, facts: BaseFacts | None) -> list[Evidence]:
     """Evidence named `<number>.<method>` for every method; without a base, only the prompt tokens are known."""
-    made = []
-    for method in METHODS:
-        if (extra := extra_tokens(method, found)) > 0:
-            made.append(
-                Evidence(f"prompt_tokens.{method}", extra, "tokens", f"added to every request: {_added(method, found)}")
-            )
+    row, rows = number(found, "tokens_per_example"), number(found, "n_examples")
+    shots = tuple(_shots(method, rows) for method in SHOWING)
+    made = [*_prompts(row, shots)]
     if facts is None:
         return made
     tflops = number(found, "train_tflops") or assumed_speed(found)
     if "train_tflops" not in found:
         made.append(Evidence("train_tflops", tflops, "TFLOP/s", ASSUMED[tflops]))
+    extras = tuple((one.name.removeprefix("prompt_tokens."), int(one.value or 0)) for one in made if "prompt" in one.name)
+    made += _memories(row, extras, number(found, "gpu_gib"), "cuda" if on_gpu(found) else "cpu", facts)
+    made += _waits(extras, facts.params, tflops)
+    return made if rows is None else [*made, *_trainings(row, int(rows), tflops, facts)]
+
+
+# Each part depends on few numbers and is kept: while one number of an advice is moved, most of them stay as they are.
+
+
+@lru_cache(maxsize=512)
+def _prompts(row: float | None, shots: tuple[int, ...]) -> tuple[Evidence, ...]:
+    made = []
     for method in METHODS:
-        made.append(_memory(method, found, facts))
-        if method in SUPERVISED and (seconds := _training(method, found, facts, tflops)) is not None:
-            made.append(seconds)
-        if (extra := extra_tokens(method, found)) > 0:
-            wait_ms = 1000 * 2 * facts.params * extra / (tflops * 1e12)
-            how = "2 FLOPs a parameter for each added prompt token, nothing cached, at train_tflops"
-            made.append(Evidence(f"added_ms.{method}", round(wait_ms, 1), "ms", how))
-    return made
+        extra, what = _extra(method, row, dict(zip(SHOWING, shots, strict=True)).get(method, 0))
+        if extra:
+            made.append(Evidence(f"prompt_tokens.{method}", extra, "tokens", f"added to every request: {what}"))
+    return tuple(made)
 
 
-def extra_tokens(method: str, found: Found) -> int:
-    """Tokens a method puts before every question."""
-    row = number(found, "tokens_per_example") or TYPICAL_ROW_TOKENS
+def _extra(method: str, row: float | None, shots: int) -> tuple[int, str]:
     if method in SHOWING:
-        return round(_shots(method, found) * row)
-    return RAG_TOKENS if "rag" in method else 0
+        length = f"of {TYPICAL_ROW_TOKENS:g} tokens, assumed for want of a length" if row is None else "of tokens_per_example"
+        return round(shots * (row or TYPICAL_ROW_TOKENS)), f"{shots} examples {length}"
+    return (RAG_TOKENS, "3 passages of 200 words") if "rag" in method else (0, "")
 
 
-def training_tokens(found: Found) -> float | None:
-    rows = number(found, "n_examples")
-    return None if rows is None else rows * (number(found, "tokens_per_example") or TYPICAL_ROW_TOKENS)
+@lru_cache(maxsize=512)
+def _memories(
+    row: float | None, extras: tuple[tuple[str, int], ...], have: float | None, kind: str, facts: BaseFacts
+) -> tuple[Evidence, ...]:
+    more = dict(extras)
+    least = max(64, round(row or TYPICAL_ROW_TOKENS))
+    return tuple(_memory(one, least + (more.get(one, 0) if one not in TRAINED else 0), have, kind, facts) for one in METHODS)
 
 
-def _shots(method: str, found: Found) -> int:
+@lru_cache(maxsize=512)
+def _waits(extras: tuple[tuple[str, int], ...], params: int, tflops: float) -> tuple[Evidence, ...]:
+    how = "2 FLOPs a parameter for each added prompt token, nothing cached, at train_tflops"
+    return tuple(
+        Evidence(f"added_ms.{method}", round(1000 * 2 * params * extra / (tflops * 1e12), 1), "ms", how)
+        for method, extra in extras
+    )
+
+
+@lru_cache(maxsize=512)
+def _trainings(row: float | None, rows: int, tflops: float, facts: BaseFacts) -> tuple[Evidence, ...]:
+    """A head's backbone is the encoder, read once; rag+lora learns to read passages, so its rows carry them."""
+    made = []
+    several = defaults("lora", rows, facts).epochs
+    for method in SUPERVISED:
+        tokens = rows * ((row or TYPICAL_ROW_TOKENS) + (RAG_TOKENS if method == "rag+lora" else 0))
+        epochs, params = (1, memory.ENCODER.params) if method == "head" else (several, facts.params)
+        flops = FLOPS_PER_PARAM[method] * params * tokens * epochs
+        how = f"{FLOPS_PER_PARAM[method]} FLOPs a parameter and token, {epochs} epochs, at train_tflops"
+        made.append(Evidence(f"train_seconds.{method}", round(flops / (tflops * 1e12), 1), "s", how))
+    return tuple(made)
+
+
+def _shots(method: str, rows: float | None) -> int:
     wanted = MANY_SHOTS if method == "many_shot" else FEW_SHOTS
-    rows = number(found, "n_examples")
     return wanted if rows is None else min(wanted, int(rows))
-
-
-def _added(method: str, found: Found) -> str:
-    if "rag" in method:
-        return "3 passages of 200 words"
-    measured = "tokens_per_example" in found
-    length = "of tokens_per_example" if measured else f"of {TYPICAL_ROW_TOKENS:g} tokens, assumed for want of a length"
-    return f"{_shots(method, found)} examples {length}"
 
 
 def assumed_speed(found: Found) -> float:
@@ -86,43 +109,31 @@ def assumed_speed(found: Found) -> float:
 
 
 def on_gpu(found: Found) -> bool:
-    stated = "gpu_gib" in found and found["gpu_gib"].how == STATED
-    return stated or shutil.which("nvidia-smi") is not None
+    stated = "gpu_gib" in found and found["gpu_gib"].how.startswith(STATED)
+    return stated or _has_gpu()
 
 
-def _memory(method: str, found: Found, facts: BaseFacts) -> Evidence:
-    row = number(found, "tokens_per_example") or TYPICAL_ROW_TOKENS
-    length = max(64, round(row)) + (extra_tokens(method, found) if method not in TRAINED else 0)
-    have = number(found, "gpu_gib")
-    kind = "cuda" if on_gpu(found) else "cpu"
-    rows = 8
+@lru_cache(maxsize=1)
+def _has_gpu() -> bool:
+    return shutil.which("nvidia-smi") is not None
 
-    gib = _gib(facts, CANDIDATES[method].method, rows, length, kind)
-    while have is not None and gib > have and rows > 1:  # smaller steps give the same result, more slowly
-        rows //= 2
-        gib = _gib(facts, CANDIDATES[method].method, rows, length, kind)
+
+def _memory(method: str, length: int, have: float | None, kind: str, facts: BaseFacts) -> Evidence:
+    made, sizes = CANDIDATES[method].method, ROWS_AT_ONCE
+    gib = _gib(facts, made, sizes[0], length, kind)
+    rows = sizes[0]
+    if have is not None and gib > have:  # smaller steps give the same result, more slowly
+        rows, gib = sizes[-1], _gib(facts, made, sizes[-1], length, kind)
+        for more in sizes[1:-1] if gib <= have else ():
+            if (needs := _gib(facts, made, more, length, kind)) <= have:
+                rows, gib = more, needs
+                break
     how = f"formula over the base's shape, bf16, {rows} rows of {length} tokens at once (adapters/tuning/memory.py)"
     return Evidence(f"memory_gib.{method}", round(gib, 2), "GiB", how)
 
 
 @lru_cache(maxsize=4096)
 def _gib(facts: BaseFacts, method: str, rows: int, length: int, kind: str) -> float:
-    """Asked again and again while one number of an advice is moved."""
     # a domain's text is billions of tokens, and counted as read with all weights, in memory as in time
     asked = memory.Work(method, micro_batch_size=rows, sequence_length=length, device=kind, weights="full")
     return memory.predict(facts, asked).gib
-
-
-@lru_cache(maxsize=1024)
-def _epochs(rows: int, facts: BaseFacts) -> int:
-    return defaults("lora", rows, facts).epochs
-
-
-def _training(method: str, found: Found, facts: BaseFacts, tflops: float) -> Evidence | None:
-    tokens, rows = training_tokens(found), number(found, "n_examples")
-    if tokens is None or rows is None:
-        return None
-    epochs = _epochs(int(rows), facts) if method != "head" else 1
-    flops = FLOPS_PER_PARAM[method] * facts.params * tokens * epochs
-    how = f"{FLOPS_PER_PARAM[method]} FLOPs a parameter and token, {epochs} epochs, at train_tflops"
-    return Evidence(f"train_seconds.{method}", round(flops / (tflops * 1e12), 1), "s", how)

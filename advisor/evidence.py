@@ -42,9 +42,10 @@ def by_name(found: Iterable[Evidence]) -> dict[str, Evidence]:
 def number(found: Found, name: str) -> float | None:
     """The value as a number (True is 1.0), or None where it is not known."""
     evidence = found.get(name)
-    if evidence is None or evidence.value is None or isinstance(evidence.value, str):
+    if evidence is None:
         return None
-    return float(evidence.value)
+    value = evidence.value
+    return None if value is None or isinstance(value, str) else float(value)
 
 
 def text(found: Found, name: str) -> str | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from adapters.bases import BaseFacts
@@ -22,8 +23,9 @@ from advisor.predicting import best, predict
 from advisor.predicting.contract import Predicted
 from advisor.predicting.features import family
 from advisor.predicting.figures import Outcomes, Published, outcomes, published
+from advisor.predicting.typical import Typical, typical
 from advisor.reason import Reason, because
-from advisor.rules.applying import Applied, applied
+from advisor.rules.applying import Applied, applied, changed
 from advisor.rules.contract import Bar, Never, Rule, Vote
 from advisor.rules.table import NEVER, REMARKS, RISKS, RULES
 
@@ -49,8 +51,16 @@ class Decision:
     found: Found
     """Complete."""
     profile: str
+    points: Mapping[str, float]
+    """Of each method, before and by the rules."""
+    known: Applied
+    """What the measurements say of scores, and which of them."""
+    weighed: Mapping[str, Applied]
+    """The burden of each method, and what it was read from."""
+    usual: Typical
     predicted: Mapping[str, Predicted]
-    burdens: Mapping[str, float]
+    worth: Mapping[str, float]
+    """Expected score less burden."""
     asked: Mapping[str, Applied]
     """What each rule said, and what it looked at."""
     cast: Mapping[str, list[Vote]]
@@ -65,8 +75,12 @@ class Decision:
     def method(self) -> str:
         return self.order[0]
 
+    @property
+    def burdens(self) -> Mapping[str, float]:
+        return {method: one.said for method, one in self.weighed.items()}
+
     def utility(self, method: str) -> float:
-        return self.predicted[method].mean - self.burdens[method]
+        return self.worth[method]
 
     def eligible(self) -> list[str]:
         return [one for one in self.order if self.fits[one] is not False and one not in self.barred]
@@ -121,33 +135,69 @@ def known(found: Found, facts: BaseFacts | None) -> dict[str, Evidence]:
 
 
 def decide(
-    found: Found, profile: str = utility.DEFAULT, figures: Figures | None = None, before: Decision | None = None
-) -> Decision:
-    """`found` is complete; `before`: a decision on mostly the same. Raises InvalidInput for an unknown profile."""
+    found: Found, profile: str = utility.DEFAULT, figures: Figures | None = None, before: Decision | None = None,
+    other: frozenset[str] | None = None,
+) -> Decision:  # fmt: skip
+    """`found` is complete; `before`: a decision on the same but for the `other` names, or for whichever do differ. What rests
+    on none of them is taken over. Raises InvalidInput for an unknown profile."""
     figures = figures or Figures()
     methods = applicable(found)
-    asked = applied(DECIDING, found, None if before is None else before.asked)
+    last = before if before is not None and before.figures is figures and tuple(before.points) == methods else None
+    moved = frozenset() if last is None else other or changed(found, last.found)
+    asked = applied(DECIDING, found, None if last is None else last.asked, moved)
+    if last is not None and all(asked[name] is one for name, one in last.asked.items()):
+        points, cast, barred = last.points, last.cast, last.barred
+    else:
+        cast, barred = _said(asked)
+        points = {one: figures.published.start[one] + sum(vote.points for vote in cast.get(one, ())) for one in methods}
+    known = _known(found, methods, figures, last, moved)
+    weighed = _weighed(found, methods, profile, last, moved)
+    usual = last.usual if last is not None and _says_as_much(found, last.found, moved) else typical(found, figures.published)
+    if last is not None and known is last.known and usual == last.usual:
+        predicted = predict.with_points(known.said, points, usual, last.predicted, last.points)
+    else:
+        predicted = predict.with_points(known.said, points, usual)
+    is_as_large = last is not None and not any(name.startswith(("gpu_gib", "memory_gib")) for name in moved)
+    fits = last.fits if last is not None and is_as_large else {one: _fits(one, found) for one in methods}
+    worth = {one: predicted[one].mean - weighed[one].said for one in methods}
+
+    def place(method: str) -> tuple[bool, bool, float, int]:
+        gib = number(found, f"memory_gib.{method}") if fits[method] is False else None
+        first = -worth[method] if gib is None else gib
+        return fits[method] is False, method in barred, first, METHODS.index(method)
+
+    order = tuple(sorted(methods, key=place))
+    return Decision(found, profile, points, known, weighed, usual, predicted, worth, asked, cast, barred, fits, order, figures)
+
+
+def _said(asked: Mapping[str, Applied]) -> tuple[dict[str, list[Vote]], dict[str, list[Bar]]]:
+    """Votes and bars, by method."""
     cast: dict[str, list[Vote]] = defaultdict(list)
+    barred: dict[str, list[Bar]] = defaultdict(list)
     for name in RULES:
         for vote in asked[name].said:
             cast[vote.method].append(vote)
-    barred: dict[str, list[Bar]] = defaultdict(list)
     for name in NEVER:
         for bar in asked[f"never {name}"].said:
             barred[bar.method].append(bar)
-    points = {one: figures.published.start[one] + sum(vote.points for vote in cast[one]) for one in methods}
-    predicted = predict.predict(found, methods, points, figures.published, figures.outcomes)
-    burdens = {one: utility.burden(one, found, profile) for one in methods}
-    fits = {one: _fits(one, found) for one in methods}
-    worth = {one: predicted[one].mean - burdens[one] for one in methods}
+    return dict(cast), dict(barred)
 
-    def place(method: str) -> tuple[bool, bool, float, int]:
-        gib = number(found, f"memory_gib.{method}")
-        first = gib if fits[method] is False and gib is not None else -worth[method]
-        return fits[method] is False, method in barred, first, METHODS.index(method)
 
-    order = sorted(methods, key=place)
-    return Decision(found, profile, predicted, burdens, asked, cast, dict(barred), fits, tuple(order), figures)
+def _says_as_much(found: Found, before: Found, moved: frozenset[str]) -> bool:
+    """Whether the same is known and not known, of the same kind of task; what to expect rests on no more."""
+    return "task_type" not in moved and all((found.get(one) is None) == (before.get(one) is None) for one in moved)
+
+
+def _known(found: Found, methods: tuple[str, ...], figures: Figures, last: Decision | None, moved: frozenset[str]) -> Applied:
+    before = None if last is None else {"": last.known}
+    return applied({"": lambda seen: predict.known(seen, methods, figures.outcomes)}, found, before, moved)[""]
+
+
+def _weighed(
+    found: Found, methods: tuple[str, ...], profile: str, last: Decision | None, moved: frozenset[str]
+) -> dict[str, Applied]:
+    table = {one: partial(utility.burden, one, profile=profile) for one in methods}
+    return applied(table, found, last.weighed if last is not None and last.profile == profile else None, moved)
 
 
 def rank(decision: Decision) -> list[Ranked]:
@@ -159,7 +209,7 @@ def rank(decision: Decision) -> list[Ranked]:
     for method in decision.order:
         is_barred = method in decision.barred
         reasons = [bar.reason for bar in decision.barred.get(method, ())]
-        reasons += [vote.reason for vote in sorted(decision.cast[method], key=lambda vote: -abs(vote.points))]
+        reasons += [vote.reason for vote in sorted(decision.cast.get(method, ()), key=lambda vote: -abs(vote.points))]
         reasons += remarked[method]
         reasons.append(because(said, f"foretold: {{quality.{method}:.2f}} of 1"))
         is_out = is_barred or decision.fits[method] is False

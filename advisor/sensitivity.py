@@ -50,7 +50,7 @@ MOVES: dict[str, Move] = {
     "corpus_tokens": Move(
         (100_000, 10_000_000, 1_000_000_000, 10_000_000_000), lambda v: f"with {v:,.0f} tokens of raw text"
     ),
-    "queries_per_day": Move((1e3, 1e6, 1e8), lambda v: f"with {v:,.0f} requests a day", costs=True),
+    "queries_per_day": Move((1e3, 1e6, 1e8), lambda v: f"with {v:,.0f} requests a day"),
     "tenants": Move((10, 100, 1000), lambda v: f"for {v:,.0f} adapted models beside each other"),
 }  # fmt: skip
 SHARES = ("needs_new_knowledge", "answers_in_documents", "base_score", "domain_shift")
@@ -107,9 +107,11 @@ class _Asking:
             facts = typical_shape(float(value)) if self.name == "params_b" else self.facts
             if move.costs:
                 whole: Found = ranking.complete(_moved(self.found, self.name, value), facts)
+                other = None
             else:
                 whole = _moved(self.decision.found, self.name, value)
-            then = ranking.decide(whole, self.decision.profile, self.decision.figures, self.decision)
+                other = frozenset((self.name, "answers_by_chance", *move.drops))
+            then = ranking.decide(whole, self.decision.profile, self.decision.figures, self.decision, other)
             self.answers[value] = then.method, self._lead(then)
         return self.answers[value]
 
@@ -186,7 +188,9 @@ def _outward(asking: _Asking, stops: tuple[Value, ...], present: float | None) -
 
 
 def _moved(found: Found, name: str, value: Value) -> dict[str, Evidence]:
-    moved = {one: evidence for one, evidence in found.items() if one not in MOVES[name].drops}
+    moved = dict(found)
+    for same in MOVES[name].drops:
+        moved.pop(same, None)
     there = found.get(name)
     if there is None:
         moved[name] = Evidence(name, value, "", STATED)

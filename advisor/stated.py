@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters.errors import InvalidInput
+from advisor import hardware
 from advisor.evidence import STATED, Evidence
 
 TASK_TYPES = (
@@ -25,14 +26,20 @@ class Field:
     meaning: str
     low: float = 0.0
     high: float = math.inf
+    choices: tuple[str, ...] = ()
+    """Of words, all that are allowed."""
+    short: str = ""
+    """What it is called on a command line, beside its name."""
 
 
 FIELDS = {
-    "n_examples": Field(int, "rows", "Examples there are."),
-    "n_classes": Field(int, "labels", "Different labels, of a classification.", low=2),
+    "n_examples": Field(int, "rows", "Examples there are.", short="n"),
+    "n_classes": Field(int, "labels", "Different labels, of a classification.", low=2, short="classes"),
     "examples_per_class": Field(float, "rows", "Examples of a typical label."),
-    "task_type": Field(str, "", f"One of {', '.join(TASK_TYPES)}."),
-    "domain_shift": Field(float, "share", "How far the texts are from general text: 0 everyday, 1 nothing like it.", high=1),
+    "task_type": Field(str, "", f"One of {', '.join(TASK_TYPES)}.", choices=TASK_TYPES, short="task"),
+    "domain_shift": Field(
+        float, "share", "How far the texts are from general text: 0 everyday, 1 nothing like it.", high=1, short="shift"
+    ),
     "needs_new_knowledge": Field(
         float, "share", "Do answers need facts the base cannot know? true, false, or a share.", high=1
     ),
@@ -43,6 +50,7 @@ FIELDS = {
     "corpus_tokens": Field(int, "tokens", "Size of the documents or raw text there is."),
     "base_score": Field(float, "share", "How well the base does when only prompted, 0 to 1.", high=1),
     "params_b": Field(float, "billions", "Parameters of the base.", low=1e-6, high=100_000),
+    "gpu": Field(str, "", f"The machine: a size as 24GiB, or one of {', '.join(hardware.HARDWARE)}."),
     "gpu_gib": Field(float, "GiB", "Memory to plan for.", low=0.01),
     "train_tflops": Field(float, "TFLOP/s", "Sustained speed of the machine that would train.", low=1e-6),
     "tokens_per_example": Field(float, "tokens", "Length of a typical row, question and answer.", low=1),
@@ -50,6 +58,9 @@ FIELDS = {
     "latency_budget_ms": Field(float, "ms", "Time there is before an answer has to start.", low=0.001),
     "queries_per_day": Field(float, "requests", "Requests a day."),
     "tenants": Field(int, "names", "Adapted models to be served beside each other.", low=1),
+    "price_per_hour": Field(float, "USD", "What an hour of the machine costs."),
+    "watts": Field(float, "W", "What the machine draws under load.", low=1),
+    "labels_per_hour": Field(float, "rows", "Rows that one person labels in an hour; 200 unless said.", low=0.01),
 }
 
 
@@ -68,6 +79,7 @@ class Stated:
     corpus_tokens: int | None = None
     base_score: float | None = None
     params_b: float | None = None
+    gpu: str | None = None
     gpu_gib: float | None = None
     train_tflops: float | None = None
     tokens_per_example: float | None = None
@@ -75,6 +87,9 @@ class Stated:
     latency_budget_ms: float | None = None
     queries_per_day: float | None = None
     tenants: int | None = None
+    price_per_hour: float | None = None
+    watts: float | None = None
+    labels_per_hour: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in self.given().items():
@@ -86,7 +101,9 @@ class Stated:
         return {name: value for name in FIELDS if (value := getattr(self, name)) is not None}
 
     def evidence(self) -> list[Evidence]:
-        return [
+        """What a machine is known to be by its name comes first, so that what is stated of it by number replaces it."""
+        machine = [] if self.gpu is None else hardware.evidence(self.gpu)
+        return machine + [
             Evidence(name, float(value) if FIELDS[name].kind is float else value, FIELDS[name].unit, STATED)
             for name, value in self.given().items()
         ]
@@ -100,8 +117,10 @@ def parse(texts: dict[str, str]) -> Stated:
 def _check(name: str, value: Any) -> None:
     field = FIELDS[name]
     if field.kind is str:
-        if value not in TASK_TYPES:
-            raise InvalidInput(f"{name} must be one of {', '.join(TASK_TYPES)}, not {value!r}", param=name)
+        if field.choices and value not in field.choices:
+            raise InvalidInput(f"{name} must be one of {', '.join(field.choices)}, not {value!r}", param=name)
+        if name == "gpu":
+            hardware.named(str(value))
         return
     if field.kind is bool:
         if not isinstance(value, bool):

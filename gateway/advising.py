@@ -17,6 +17,7 @@ import msgspec
 from adapters import bases
 from adapters.bases import Base
 from adapters.errors import GraftError, InvalidInput, NotFound, Unavailable
+from advisor import utility
 from advisor.advice import from_numbers
 from advisor.stated import FIELDS, Stated
 from gateway import children
@@ -42,6 +43,7 @@ class Advising:
         """
         request = read(body)
         stated = _stated(request)
+        utility.weights_of(request.profile)
         if request.file_id is None:
             return await asyncio.to_thread(self._from_numbers, request, stated)
         file = await asyncio.to_thread(self._files.get, request.file_id)
@@ -54,12 +56,13 @@ class Advising:
         # without a name the numbers speak of any base, so the first of this gateway is not taken for it
         base = None if request.base is None else self._base(request.base)
         facts = None if base is None else bases.facts(base.folder)
-        made = from_numbers(stated, facts=facts, base_name=request.base)
+        made = from_numbers(stated, facts=facts, base_name=request.base, profile=request.profile)
         return msgspec.json.encode(made.to_json())
 
     async def _from_file(self, file: StoredFile, request: AdviceRequest, stated: Stated) -> bytes:
         base = await asyncio.to_thread(self._base_or_none, request.base)
         argv = [sys.executable, "-m", "advisor", str(self._files.content(file.id)), f"--shown-as={file.filename}", "--json"]
+        argv.append(f"--profile={request.profile}")
         if base is not None:
             argv += ["--base", str(base.folder), "--base-name", base.name]
         for name, value in stated.given().items():

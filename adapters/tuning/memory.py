@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -110,16 +111,17 @@ def work(
 
 def _answering(facts: BaseFacts, asked: Work) -> Parts:
     """Many conversations at once: every token's keys and values, one block's work, logits. More go together of shorter ones."""
+    base = facts, asked.norms, asked.bytes_per_weight, asked.device, asked.answer_tokens
     lengths = (asked.sequence_length, min(asked.sequence_length, TOKENS_AT_ONCE // ANSWERED_AT_ONCE))
-    return max((_answering_at(facts, asked, length) for length in lengths), key=lambda parts: sum(parts.values()))
+    return max((_answering_at(*base, length) for length in lengths), key=lambda parts: sum(parts.values()))
 
 
-def _answering_at(facts: BaseFacts, asked: Work, length: int) -> Parts:
-    tuned = Tuned(facts, asked.norms, asked.bytes_per_weight, asked.device, length)
+@lru_cache(maxsize=256)  # it is the same for every method of a base
+def _answering_at(facts: BaseFacts, norms: Norms, number: float, device: str, answer_tokens: int, length: int) -> Parts:
     rows = rows_at_once(length, ANSWERED_AT_ONCE)
-    cache = 2 * facts.kv_heads * facts.head_dim * asked.bytes_per_weight * rows * (length + asked.answer_tokens)
-    work = rows * (length * activations.forward_only(tuned) + facts.vocab * (asked.bytes_per_weight + 2 * FP32))
-    return {"weights": facts.params * asked.bytes_per_weight, "kv_cache": cache * facts.layers, "activations": work}
+    cache = 2 * facts.kv_heads * facts.head_dim * number * rows * (length + answer_tokens)
+    work = length * activations.forward_only(Tuned(facts, norms, number, device, length)) + facts.vocab * (number + 2 * FP32)
+    return {"weights": facts.params * number, "kv_cache": cache * facts.layers, "activations": rows * work}
 
 
 def _with_passages(facts: BaseFacts, asked: Work) -> Parts:
@@ -268,10 +270,8 @@ def stages(facts: BaseFacts, asked: Work) -> list[Estimate]:
     found = []
     for name in asked.method.split("+"):
         if name not in FORMULAS:
-            raise InvalidInput(
-                f"'{name}' is no method; known: {', '.join(FORMULAS)}, and sums such as rag+lora", param="method"
-            )
-        member = dataclasses.replace(asked, method=name)
+            raise InvalidInput(f"'{name}' is no method; known: {', '.join(FORMULAS)}, and sums like rag+lora", param="method")
+        member = asked if name == asked.method else dataclasses.replace(asked, method=name)
         formulas = FORMULAS[name] | ({"saving": _differences} if asked.as_lora and name == "full" else {})
         for stage, formula in formulas.items():
             parts = formula(facts, member)

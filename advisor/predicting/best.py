@@ -13,7 +13,7 @@ import random
 from collections.abc import Mapping
 from functools import lru_cache
 
-from advisor.predicting.contract import Predicted, sigmoid
+from advisor.predicting.contract import Predicted
 
 DRAWS = 400
 """Half of them mirror images of the others; a probability of a half is right within about two points."""
@@ -42,20 +42,21 @@ def advantage(predicted: Mapping[str, Predicted], one: str, other: str) -> tuple
     return sum(differences) / len(rows), *ends
 
 
-def _drawn(predicted: Mapping[str, Predicted], burdens: Mapping[str, float]) -> list[list[float]]:
-    """Utilities, a row a draw."""
-    parts = [
-        (one.centre, one.sd * math.sqrt(one.shared), one.sd * math.sqrt(1 - one.shared), burdens[one.method])
-        for one in predicted.values()
-    ]
-    made = []
-    for common, *own in _dice(len(parts)):
-        made.append([sigmoid(c + s * common + e * z) - b for (c, s, e, b), z in zip(parts, own, strict=True)])
-    return made
+def _drawn(predicted: Mapping[str, Predicted], burdens: Mapping[str, float]) -> list[tuple[float, ...]]:
+    """Utilities, a tuple a draw. Written out, as it is most of what an advice from numbers takes."""
+    common, *own = _dice(len(predicted))
+    columns, exp = [], math.exp
+    for one, dice in zip(predicted.values(), own, strict=True):
+        burden, centre = burdens[one.method], one.centre
+        together, alone = one.sd * math.sqrt(one.shared), one.sd * math.sqrt(1 - one.shared)
+        logits = [centre + together * g + alone * z for g, z in zip(common, dice, strict=True)]
+        columns.append([1 / (1 + exp(-logit)) - burden if logit > -40 else -burden for logit in logits])
+    return list(zip(*columns, strict=True))
 
 
 @lru_cache(maxsize=16)
 def _dice(methods: int) -> list[tuple[float, ...]]:
+    """Of what they have in common, then of each: a column of draws."""
     dice = random.Random(SEED)  # noqa: S311  # a simulation, no secret
     one_way = [tuple(dice.gauss(0, 1) for _ in range(methods + 1)) for _ in range(DRAWS // 2)]
-    return one_way + [tuple(-value for value in row) for row in one_way]
+    return list(zip(*one_way, *([-value for value in row] for row in one_way), strict=True))

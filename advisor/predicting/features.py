@@ -57,10 +57,10 @@ FEATURES: dict[str, Feature] = {
 
 def seen(found: Found) -> dict[str, Seen]:
     """The features that are known, in the order of the table."""
-    whole = _with_gap(found)
+    gap = _gap(found)
     made = {}
     for name, feature in FEATURES.items():
-        known = next((whole[one] for one in feature.names if number(whole, one) is not None), None)
+        known = gap if name == "gap" else next((found[one] for one in feature.names if number(found, one) is not None), None)
         if known is not None:
             made[name] = Seen(feature.bend(float(known.value or 0.0)), logit_noise(known) if feature.is_score else 0.0)
     return made
@@ -89,9 +89,8 @@ def logit_noise(score: Evidence) -> float:
     return max(counted / 4, ((logit(high) - logit(low)) / 3.92) ** 2)
 
 
-def _with_gap(found: Found) -> Found:
+def _gap(found: Found) -> Evidence | None:
     ours, theirs = number(found, "bits_per_byte"), number(found, "bits_per_byte_reference")
     if ours is None or theirs is None:
-        return found
-    gap = Evidence("bits_per_byte_gap", round(ours - theirs, 4), "bits per byte", "bits_per_byte - bits_per_byte_reference")
-    return {**found, "bits_per_byte_gap": gap}
+        return None
+    return Evidence("bits_per_byte_gap", round(ours - theirs, 4), "bits per byte", "bits_per_byte - bits_per_byte_reference")

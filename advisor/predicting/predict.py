@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from advisor.evidence import Evidence, Found, number
 from advisor.predicting import regression
@@ -17,7 +18,7 @@ from advisor.predicting.contract import NORMAL_90, Normal, Predicted
 from advisor.predicting.features import FEATURES, Seen, family, seen
 from advisor.predicting.figures import Arm, Outcomes, Published
 from advisor.predicting.measured import CHANGES_WITH_ROWS, measured, posterior
-from advisor.predicting.typical import typical
+from advisor.predicting.typical import Typical, typical
 
 KEPT_LIFT = 0.7
 """Of what tuning adds to a prompt, what it adds to a prompt with passages: less than all, as training with passages in the rows
@@ -27,32 +28,69 @@ ROWS_DRIFT = 0.1
 """Spread, in logits, that every doubling of the rows adds to a score measured on fewer."""
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the measurements say of every method's score, without what the rules expect of it."""
+
+    outcomes: Outcomes
+    forecasts: Mapping[str, tuple[Normal, str]]
+    """By regression, of methods that have one, and on what."""
+    scores: Mapping[str, tuple[Normal, str]]
+    """Of methods that were measured themselves, and how."""
+    is_read: bool
+    """Whether rag was measured itself, so that rag+lora can be told from it."""
+
+
 def predict(
     found: Found, methods: Sequence[str], points: Mapping[str, float], published: Published, outcomes: Outcomes
 ) -> dict[str, Predicted]:
     """`points`: the sum of each method's votes."""
-    known, kind, usual = seen(found), family(found), typical(found, published)
-    probed = any(FEATURES[name].is_probe for name in known)
-    made: dict[str, Predicted] = {}
+    return with_points(known(found, methods, outcomes), points, typical(found, published))
+
+
+def known(found: Found, methods: Sequence[str], outcomes: Outcomes) -> Known:
+    features, kind = seen(found), family(found)
+    probed = any(FEATURES[name].is_probe for name in features)
+    forecasts, scores = {}, {}
     for method in methods:
-        expected = usual.of(points[method])
-        said = ["published levels and rules"]
-        arm = outcomes.arms.get(method)
-        own = measured(method, found)
+        arm, own = outcomes.arms.get(method), measured(method, found)
         if arm is not None and probed:
-            expected = expected.times(regression.forecast(arm, known, kind))
-            used = [name for name in arm.features if name in known]
-            said.append(f"regression on {', '.join(used)} over {arm.tasks} tasks ({outcomes.made_from})")
-        elif method == "rag+lora" and measured("rag", found) is not None and {"rag", "lora", "few_shot"} <= set(made):
+            used = [name for name in arm.features if name in features]
+            how = f"regression on {', '.join(used)} over {arm.tasks} tasks ({outcomes.made_from})"
+            forecasts[method] = regression.forecast(arm, features, kind), how
+        if own is not None:
+            score = _at_these_rows(method, posterior(own, outcomes.drift), arm, features, found)
+            scores[method] = score, f"measured: {own.name}" + ("" if own.n is None else f" on {own.n:,} rows")
+    return Known(outcomes, forecasts, scores, measured("rag", found) is not None)
+
+
+def with_points(
+    known: Known, points: Mapping[str, float], usual: Typical, last: Mapping[str, Predicted] | None = None,
+    were: Mapping[str, float] | None = None,
+) -> dict[str, Predicted]:  # fmt: skip
+    """Predictions of the methods that have points. `last`: those of the same `known` and `usual`, from the points that `were`."""
+    made: dict[str, Predicted] = {}
+    for method, votes in points.items():
+        if last is not None and were is not None and were[method] == votes and method != "rag+lora":
+            made[method] = last[method]
+            continue
+        expected = usual.of(votes)
+        said = ["published levels and rules"]
+        if method in known.forecasts:
+            forecast, how = known.forecasts[method]
+            expected = expected.times(forecast)
+            said.append(how)
+        elif method == "rag+lora" and known.is_read and {"rag", "lora", "few_shot"} <= made.keys():
             expected = expected.times(_lifted(made["rag"], made["lora"], made["few_shot"]))
             said.append(f"what rag scores, with {KEPT_LIFT:.0%} of what lora adds to few_shot")
-        common = outcomes.shared
-        if own is not None:
-            score = _at_these_rows(method, posterior(own, outcomes.drift), arm, known, found)
+        common, reach = known.outcomes.shared, NORMAL_90
+        if method in known.forecasts or method in known.scores:
+            reach = known.outcomes.reach
+        if method in known.scores:
+            score, how = known.scores[method]
             common *= score.variance / (score.variance + expected.variance)
             expected = expected.times(score)
-            said.append(f"measured: {own.name}" + ("" if own.n is None else f" on {own.n:,} rows"))
-        reach = outcomes.reach if own is not None or (arm is not None and probed) else NORMAL_90
+            said.append(how)
         made[method] = Predicted(method, expected.mean, math.sqrt(expected.variance), common, reach, "; ".join(said))
     return made
 

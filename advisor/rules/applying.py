@@ -14,8 +14,9 @@ from advisor.evidence import Evidence, Found
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    looked_at: Mapping[str, Evidence | None]
-    said: list[Any]
+    looked_at: frozenset[str]
+    """Names, whether there was such evidence or not."""
+    said: Any
 
 
 class _Watched(dict[str, Evidence]):
@@ -23,35 +24,39 @@ class _Watched(dict[str, Evidence]):
 
     def __init__(self, found: Found) -> None:
         super().__init__(found)
-        self.looked_at: dict[str, Evidence | None] = {}
+        self.looked_at: set[str] = set()
 
     def get(self, name: str, default: Any = None) -> Any:
-        found = super().get(name, default)
-        self.looked_at[name] = found
-        return found
+        self.looked_at.add(name)
+        return super().get(name, default)
 
     def __getitem__(self, name: str) -> Evidence:
-        found = super().__getitem__(name)
-        self.looked_at[name] = found
-        return found
+        self.looked_at.add(name)
+        return super().__getitem__(name)
 
     def __contains__(self, name: object) -> bool:
         return self.get(str(name)) is not None
 
 
+def changed(found: Found, before: Found) -> frozenset[str]:
+    """Names of the evidence that is not as it was: another, new, or gone."""
+    other = {name for name, one in found.items() if (last := before.get(name)) is not one and last != one}
+    return frozenset(other.union(before.keys() - found.keys()))
+
+
 def applied(
-    table: Mapping[str, Callable[[Found], list[Any]]], found: Found, before: Mapping[str, Applied] | None
-) -> dict[str, Applied]:
-    """What each rule says, by its name; `before`: the same of evidence of which most is the same."""
+    table: Mapping[str, Callable[[Found], Any]], found: Found, before: Mapping[str, Applied] | None = None,
+    moved: frozenset[str] = frozenset(),
+) -> dict[str, Applied]:  # fmt: skip
+    """What each rule says, by its name; `before`: what they said of evidence that is the same but for what `moved`."""
     made: dict[str, Applied] = {}
     watched: _Watched | None = None
     for name, rule in table.items():
-        last = None if before is None else before[name]
-        if last is not None and all(found.get(one) is evidence for one, evidence in last.looked_at.items()):
-            made[name] = last
+        if before is not None and moved.isdisjoint(before[name].looked_at):
+            made[name] = before[name]
             continue
         watched = watched or _Watched(found)
-        watched.looked_at = {}
+        watched.looked_at = set()
         said = rule(watched)
-        made[name] = Applied(watched.looked_at, said)
+        made[name] = Applied(frozenset(watched.looked_at), said)
     return made

@@ -17,7 +17,7 @@ from gateway.wire.advice import AdviceRequest
     [
         ("n_examples", -1), ("n_examples", True), ("n_examples", 2.5), ("n_classes", 1), ("domain_shift", 1.01),
         ("domain_shift", float("nan")), ("domain_shift", "high"), ("needs_new_knowledge", 2), ("knowledge_changes", 1),
-        ("task_type", "poetry"), ("params_b", 0), ("gpu_gib", float("inf")), ("latency_budget_ms", 0),
+        ("task_type", "poetry"), ("gpu", "voodoo2"), ("params_b", 0), ("gpu_gib", float("inf")), ("latency_budget_ms", 0),
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_names_its_field(field: str, value: Any) -> None:
@@ -46,4 +46,4 @@ def test_words_of_a_command_line_become_numbers() -> None:
 
 def test_table_dataclass_and_wire_have_the_same_fields() -> None:
     assert list(FIELDS) == list(Stated.__dataclass_fields__)
-    assert {field.name for field in msgspec.structs.fields(AdviceRequest)} == {"file_id", "base", *FIELDS}
+    assert {field.name for field in msgspec.structs.fields(AdviceRequest)} == {"file_id", "base", "profile", *FIELDS}
