@@ -54,6 +54,8 @@ class Cell:
     """Where the player keeps what it made; opaque here."""
     failure: str = ""
     """Why it could not be played."""
+    goes_on: bool = False
+    """It failed for want of rows, and may be played with more."""
 
     @property
     def key(self) -> tuple[str, int, int]:
@@ -73,10 +75,12 @@ class Unplayable(GraftError):
 
     code = "arm_unplayable"
 
-    def __init__(self, message: str, *, spent_s: float = 0.0) -> None:
+    def __init__(self, message: str, *, spent_s: float = 0.0, goes_on: bool = False) -> None:
         super().__init__(message, param="methods")
         self.spent_s = spent_s
         """What was spent until that was known."""
+        self.goes_on = goes_on
+        """More rows may do."""
 
 
 class OutOfTime(Unplayable):

@@ -102,10 +102,10 @@ class _Course:
             try:
                 cell = self.player.play(arm.name, rows, seed, left_s)
             except Unplayable as out:
-                cell = Cell(arm.name, rows, seed, spent_s=out.spent_s, failure=out.message)
+                cell = Cell(arm.name, rows, seed, spent_s=out.spent_s, failure=out.message, goes_on=out.goes_on)
             self._on_cell(cell)
         self.cells.append(cell)
-        if cell.failure and seed == 0:
+        if cell.failure and seed == 0 and not (cell.goes_on and rows < self.plan.rows):
             self.left[arm.name] = Left(arm.name, "failed", self._most_rows(arm), cell.failure)
         return cell if cell.values else None
 

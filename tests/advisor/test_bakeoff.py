@@ -32,6 +32,7 @@ class World:
     seconds: dict[str, float] = field(default_factory=dict)
     """Of making it from all rows."""
     refuses: tuple[str, ...] = ()
+    needs_rows: int = 0
     played: list[tuple[str, int, int]] = field(default_factory=list)
     dies_after: int | None = None
 
@@ -41,6 +42,8 @@ class World:
         self.played.append((arm, rows, seed))
         if arm in self.refuses:
             raise Unplayable("no engine here takes it", spent_s=1.0)
+        if rows < self.needs_rows and arm in LEARNS:
+            raise Unplayable("a label has one row only", spent_s=1.0, goes_on=True)
         making_s = self.seconds.get(arm, 10.0) * (0.3 + 0.7 * rows / ROWS)
         if within_s is not None and making_s + 5 > within_s:
             raise OutOfTime("it did not end in time", spent_s=within_s)
@@ -201,6 +204,15 @@ def test_an_arm_that_cannot_be_served_is_left_out_and_the_others_go_on() -> None
     assert how(outcome, "full") == "failed"
     assert outcome.verdict is not None
     assert outcome.verdict.winner == "head"
+
+
+def test_an_arm_that_wants_more_rows_goes_on_to_the_rung_that_has_them() -> None:
+    world = World({"zero_shot": flat(0.2), "head": flat(0.9)}, needs_rows=128)
+    outcome = played(world, arm("zero_shot"), arm("head"))
+    assert outcome.verdict is not None
+    assert outcome.verdict.winner == "head"
+    never = played(World({"zero_shot": flat(0.2), "head": flat(0.9)}, needs_rows=1000), arm("zero_shot"), arm("head"))
+    assert never.left[0].reason == "a label has one row only"
 
 
 def test_where_nothing_gets_to_the_end_there_is_no_verdict() -> None:
