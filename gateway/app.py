@@ -56,6 +56,7 @@ from gateway.jobs.following import Following
 from gateway.jobs.store import JobStore
 from gateway.prompting import Prompting
 from gateway.retrieval.retriever import Retriever
+from gateway.serving.advisor import Advisor
 from gateway.serving.answering import MODEL_IN_SCOPE, Serving
 from gateway.serving.gather import Gatherer
 from gateway.serving.keeper import Keeper
@@ -115,6 +116,7 @@ def create_app(
         "resolver": resolver, "serving": serving, "files": uploaded, "advising": Advising(settings, uploaded),
         "fine_tuning": FineTuning(settings, snapshot.names, queue, uploaded), "following": Following(queue),
         "retriever": retriever, "stores": stores, "prompting": prompting,
+        "advisor": Advisor(settings, resolver, pool, telemetry),
     }  # fmt: skip
     return Litestar(
         route_handlers=ROUTES,

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapters.adapted_model import checked_name
 from adapters.errors import InvalidInput
 from adapters.tuning.several import Processes
+from gateway.reserved import free_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,7 @@ def _bases(raw: list[dict[str, Any]], source: str) -> tuple[BaseSetting, ...]:
         if "model" not in entry:
             raise InvalidInput(f"{source}: a [[bases]] entry needs 'model'", param="bases")
         model = str(entry["model"])
-        name = checked_name(str(entry.get("name", Path(model).name.lower())))
+        name = free_name(str(entry.get("name", Path(model).name.lower())), param="bases")
         urls = tuple(str(url).rstrip("/") for url in entry.get("urls", ()))
         replicas = entry.get("replicas", 0 if urls else 1)
         if not isinstance(replicas, int) or isinstance(replicas, bool) or replicas < 0 or (replicas == 0 and not urls):

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from adapters import bases
-from adapters.adapted_model import checked_name
 from adapters.data.dataset import open_dataset
 from adapters.errors import GraftError, InvalidInput
 from adapters.methods.table import method
@@ -24,6 +23,7 @@ from adapters.tuning.request import RunRequest, create
 from adapters.tuning.several import Processes, used
 from gateway.jobs.job import Job
 from gateway.jobs.store import JobStore
+from gateway.reserved import free_name
 from gateway.retrieval import encoders
 from gateway.settings import RANK_STEPS, Settings
 from gateway.stores.filling import Filled
@@ -67,7 +67,7 @@ def submit(settings: Settings, jobs: JobStore, order: Order) -> Job:
 def place(settings: Settings, order: Order, job_id: str) -> RunRequest:
     """Makes the run's folder, or raises and leaves nothing: DataError or DataErrors for rows that cannot be learned from,
     InvalidInput that names the field for a wrong name, recipe or base."""
-    checked_name(order.name)
+    free_name(order.name)
     if order.name in {known.name for known in settings.bases}:
         raise InvalidInput(f"'{order.name}' is the name of a base; choose another for the adapted model", param="name")
     used(Processes(settings.jobs_processes, settings.jobs_sharding), order.method)

@@ -11,12 +11,14 @@ from litestar.params import Parameter
 from adapters.errors import InvalidInput, NotFound
 from gateway.db.names import Pointer
 from gateway.db.snapshot import Snapshot
+from gateway.reserved import ADVISOR
 from gateway.retrieval.retriever import Retriever
 from gateway.serving.resolve import Resolver
 from gateway.settings import Settings
 from gateway.wire.openai import ModelCard, ModelDeleted, ModelList
 
 PAGE = 1000
+_ADVISOR = ModelCard(id=ADVISOR, created=0, root=ADVISOR, parent=None, max_model_len=None)
 
 
 @get("/v1/models", summary="List models")
@@ -24,9 +26,9 @@ async def list_models(
     resolver: Resolver, snapshot: Snapshot, settings: Settings, retriever: Retriever, after: str | None = None,
     limit: Annotated[int, Parameter(ge=1, le=10_000)] = PAGE,
 ) -> ModelList:  # fmt: skip
-    """The bases and the encoder, then the names in order. `after` is the last id of the page before; `has_more`: go on."""
+    """The bases, the encoder and the advisor, then the names in order. `after`: the last id of the page before."""
     await snapshot.refresh()
-    first = [*(_base(name, settings) for name in resolver.bases), _encoder(retriever)]
+    first = [*(_base(name, settings) for name in resolver.bases), _encoder(retriever), _ADVISOR]
     own = {card.id for card in first}
     found, more = snapshot.page(None if after in own else after, limit)
     named = [_card(pointer, settings) for pointer in found if pointer.name not in own]
@@ -41,6 +43,8 @@ async def get_model(
     said = model_id.removeprefix("/")
     if said == retriever.model_name and said not in resolver.bases:
         return _encoder(retriever)
+    if said == ADVISOR:
+        return _ADVISOR
     model = await resolver.resolve(said)
     pointer = snapshot.pointer(model.name)
     return ModelCard(

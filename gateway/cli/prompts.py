@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.syntax import Syntax
 
-from adapters.adapted_model import AdaptedModel, Lineage, checked_name
+from adapters.adapted_model import AdaptedModel, Lineage
 from adapters.errors import InvalidInput
 from adapters.prompting.file import PromptFile, parse
 from adapters.prompting.library import LATEST, PRODUCTION, PromptLibrary, Version
@@ -29,6 +29,7 @@ from gateway.cli.models import Force, Json, Quiet
 from gateway.cli.proof import await_proof
 from gateway.cli.terminal import err, out, print_json, print_table
 from gateway.publishing import publish
+from gateway.reserved import free_name
 from gateway.retrieval import encoders
 
 Values = Annotated[
@@ -176,7 +177,7 @@ def promote(
         err.print(f"{label or PRODUCTION} of {name} is version {moved.number} now")
         return
     desk = Desk()
-    checked_name(as_)
+    free_name(as_, param="as")
     if as_ in {known.name for known in desk.settings.bases}:
         raise InvalidInput(f"'{as_}' is the name of a base; choose another for the adapted model", param="as")
     library = open_library(desk.settings)

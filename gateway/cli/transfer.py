@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from adapters import bases
-from adapters.adapted_model import AdaptedModel, AdapterRef, Lineage, checked_name
+from adapters.adapted_model import AdaptedModel, AdapterRef, Lineage
 from adapters.errors import Conflict, InvalidInput, Unservable
 from adapters.intake.config import CONFIG
 from adapters.intake.preflight import AdapterReport, check_adapter
@@ -32,6 +32,7 @@ from gateway.cli.models import Force, Json, find_version
 from gateway.cli.proof import await_proof
 from gateway.cli.terminal import err, print_json, print_table
 from gateway.publishing import publish as ask_for_the_name
+from gateway.reserved import free_name
 from gateway.settings import RANK_STEPS
 
 
@@ -58,7 +59,7 @@ def import_(
         Ask for the name to point at it. Otherwise it stays a draft.
     """
     desk = Desk()
-    checked_name(name)
+    free_name(name)
     setting = chosen(desk.settings, base)
     if name in {known.name for known in desk.settings.bases}:
         raise InvalidInput(f"'{name}' is the name of a base; choose another for the adapted model", param="name")

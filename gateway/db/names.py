@@ -13,12 +13,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, delete, insert, select, update
 
-from adapters.adapted_model import AdaptedModel, checked_name
+from adapters.adapted_model import AdaptedModel
 from adapters.errors import Conflict, InvalidInput, NotFound
 from adapters.registry import Registry
 from gateway.db.database import reading, writing
 from gateway.db.models import GenerationRow, MoveRow, NameRow, QuarantineRow
 from gateway.db.retirement import raise_generation, retire
+from gateway.reserved import free_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +242,7 @@ def _write(connection: Connection, name: str, values: Mapping[str, object]) -> N
     """Makes or changes the name's row, under the next generation."""
     written = dict(values) | {"updated_at": time.time(), "generation": raise_generation(connection)}
     if connection.execute(update(NameRow).where(NameRow.name == name).values(**written)).rowcount == 0:
-        connection.execute(insert(NameRow).values(name=checked_name(name), **written))
+        connection.execute(insert(NameRow).values(name=free_name(name), **written))
 
 
 def _note(connection: Connection, name: str, what: str, version: int | None, note: str | None) -> None:

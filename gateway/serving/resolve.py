@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from adapters.adapted_model import AdaptedModel
+from adapters.errors import InvalidInput
+from gateway.reserved import ADVISOR
 from gateway.settings import Settings
 
 
@@ -23,4 +25,8 @@ class Resolver:
 
     async def resolve(self, said: str, sticky: str | None = None) -> AdaptedModel:
         """`sticky` keeps one caller on one version while canaries run. Raises NotFound (`model_not_found`)."""
+        if said == ADVISOR:
+            raise InvalidInput(
+                "the advisor answers conversations: use /v1/chat/completions", param="model", code="unsupported_endpoint"
+            )
         return self.bases.get(said) or await self._names.resolve(said, sticky)

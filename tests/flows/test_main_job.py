@@ -43,7 +43,7 @@ def ask(served: Served, model: str, messages: Any = FRANCE, **more: Any) -> Any:
 
 
 def test_the_client_lists_the_base_and_chats_with_it_whole_and_streamed(served: Served) -> None:
-    assert [model.id for model in served.client.models.list()] == ["smollm2", "minilm"]
+    assert [model.id for model in served.client.models.list()] == ["smollm2", "minilm", "advisor"]
     whole = ask(served, "smollm2")
     assert "Paris" in whole.choices[0].message.content
     assert whole.usage.completion_tokens > 0
@@ -76,7 +76,7 @@ def tour(served: Served) -> Any:
 def test_the_tour_tunes_publishes_and_scores_clearly_above_the_base(served: Served, tour: Any) -> None:
     assert tour["score"]["adapted"] > tour["score"]["base"] + 0.3
     assert tour["adapted"] == f"{NAME}@1"
-    assert [model.id for model in served.client.models.list()] == ["smollm2", "minilm", NAME]
+    assert [model.id for model in served.client.models.list()] == ["smollm2", "minilm", "advisor", NAME]
     assert served.client.models.retrieve(NAME).parent == "smollm2"  # type: ignore[attr-defined]
     raw = served.client.chat.completions.with_raw_response.create(model=NAME, messages=FRANCE, max_tokens=4)  # type: ignore[call-overload]
     assert raw.headers["x-graft-model"] == f"{NAME}@1"

@@ -18,7 +18,7 @@ HI = [{"role": "user", "content": "hi"}]
 
 def test_models_lists_bases_and_published_names(shared: Gateway) -> None:
     cards = {card.id: card for card in shared.openai().models.list()}
-    assert set(cards) == {BASE, "minilm", "clipped", "too-big", "prompted", "sampled"}
+    assert set(cards) == {BASE, "minilm", "advisor", "clipped", "too-big", "prompted", "sampled"}
     assert (cards[BASE].root, cards[BASE].parent) == (BASE, None)
     assert (cards["clipped"].root, cards["clipped"].parent) == (BASE, BASE)
     assert cards["clipped"].owned_by == "graft"
