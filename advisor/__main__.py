@@ -11,17 +11,20 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from adapters import bases, embedded
+from adapters.bases import Base
 from adapters.errors import GraftError
-from advisor import advice, report
+from advisor import advice, sizes, utility
 from advisor.advice import Advice
-from advisor.stated import FIELDS, parse
+from advisor.report import terminal, writing
+from advisor.stated import FIELDS, Stated, parse
 
 
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
-        prog="python -m advisor", description="Which method suits this data? An answer with its evidence."
+        prog="python -m advisor", description="Which method suits this data? An answer with its evidence.", allow_abbrev=False
     )
     made.add_argument("file", nargs="?", type=Path, help="JSONL (messages, or prompt and completion) or CSV")
     made.add_argument(
@@ -33,44 +36,62 @@ def parser() -> argparse.ArgumentParser:
         "--cache", type=Path, default=Path("~/.cache/graft"), help="where prepared bases lie (default: %(default)s)"
     )
     made.add_argument("--shown-as", help="the file's name in errors and in the plan")
+    made.add_argument(
+        "--profile", default=utility.DEFAULT, help=f"what counts: {', '.join(utility.PROFILES)} (default: %(default)s)"
+    )
+    made.add_argument("--fits", action="store_true", help="which sizes of bases the machine can run and tune, and nothing else")
     made.add_argument("--json", action="store_true", help="print JSON")
+    made.add_argument("--html", type=Path, metavar="FILE", help="write a report with charts, one file that needs no network")
     group = made.add_argument_group("what you know and the data cannot tell (each may be left out)")
     for name, field in FIELDS.items():
-        group.add_argument(
-            f"--{name.replace('_', '-')}", metavar=field.unit.upper() or field.kind.__name__.upper(), help=field.meaning
-        )
+        flags = [f"--{word.replace('_', '-')}" for word in (field.short, name) if word]
+        kind = field.unit.upper() or (field.kind.__name__.upper() if field.kind is not str else "WORD")
+        group.add_argument(*flags, dest=name, metavar=kind, help=field.meaning.replace("%", "%%"))
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
-        made = _advice(arguments)
+        stated = parse({name: word for name in FIELDS if (word := getattr(arguments, name)) is not None})
+        if arguments.fits:
+            table = sizes.table(stated)
+            _show(table.to_json() if arguments.json else None, lambda console: terminal.show_sizes(table, console))
+            return 0
+        made = _advice(arguments, stated)
+        if arguments.html is not None:
+            writing.write(made, arguments.html)
     except GraftError as error:
         if arguments.json:
             print(json.dumps({"error": {"message": error.message, "param": error.param, "code": error.code}}))
         print(f"advisor: {' '.join(error.message.split())}", file=sys.stderr)
         return 1
-    if arguments.json:
-        print(json.dumps(made.to_json(), ensure_ascii=False, indent=1 if sys.stdout.isatty() else None))
-    else:
-        from rich.console import Console
-
-        report.show(made, Console())
+    _show(made.to_json() if arguments.json else None, lambda console: terminal.show(made, console))
+    if arguments.html is not None:
+        print(f"report written to {arguments.html}", file=sys.stderr)
     return 0
 
 
-def _advice(arguments: argparse.Namespace) -> Advice:
-    stated = parse({name: word for name in FIELDS if (word := getattr(arguments, name)) is not None})
-    base = (
-        None if arguments.base is None else bases.locate(arguments.base, arguments.cache.expanduser(), name=arguments.base_name)
-    )
+def _show(as_json: dict[str, Any] | None, tell: Any) -> None:
+    if as_json is not None:
+        print(json.dumps(as_json, ensure_ascii=False, indent=1 if sys.stdout.isatty() else None))
+        return
+    from rich.console import Console
+
+    tell(Console())
+
+
+def _advice(arguments: argparse.Namespace, stated: Stated) -> Advice:
+    base: Base | None = None
+    if arguments.base is not None:
+        base = bases.locate(arguments.base, arguments.cache.expanduser(), name=arguments.base_name)
     name = None if base is None else arguments.base_name or arguments.base
     if arguments.file is None:
-        return advice.from_numbers(stated, facts=None if base is None else bases.facts(base.folder), base_name=name)
+        facts = None if base is None else bases.facts(base.folder)
+        return advice.from_numbers(stated, facts=facts, base_name=name, profile=arguments.profile)
     return advice.from_dataset(
         arguments.file, docs=arguments.docs, base_folder=None if base is None else base.folder, base_name=name,
-        stated=stated, shown_as=arguments.shown_as,
+        stated=stated, shown_as=arguments.shown_as, profile=arguments.profile,
     )  # fmt: skip
 
 

@@ -106,10 +106,10 @@ class _Asking:
             move = MOVES[self.name]
             facts = typical_shape(float(value)) if self.name == "params_b" else self.facts
             if move.costs:
-                whole: Found = ranking.complete(_moved(self.found, self.name, value), facts)
+                whole: Found = ranking.complete(moved(self.found, self.name, value), facts)
                 other = None
             else:
-                whole = _moved(self.decision.found, self.name, value)
+                whole = moved(self.decision.found, self.name, value)
                 other = frozenset((self.name, "answers_by_chance", *move.drops))
             then = ranking.decide(whole, self.decision.profile, self.decision.figures, self.decision, other)
             self.answers[value] = then.method, self._lead(then)
@@ -187,20 +187,21 @@ def _outward(asking: _Asking, stops: tuple[Value, ...], present: float | None) -
     yield present, [value for value in ordered if float(value) > present]
 
 
-def _moved(found: Found, name: str, value: Value) -> dict[str, Evidence]:
-    moved = dict(found)
+def moved(found: Found, name: str, value: Value) -> dict[str, Evidence]:
+    """The evidence with one number another, and what goes with it."""
+    whole = dict(found)
     for same in MOVES[name].drops:
-        moved.pop(same, None)
+        whole.pop(same, None)
     there = found.get(name)
     if there is None:
-        moved[name] = Evidence(name, value, "", STATED)
+        whole[name] = Evidence(name, value, "", STATED)
     else:  # how it was got tells a GPU's memory from a processor's
-        moved[name] = replace(there, value=value, interval=None)
+        whole[name] = replace(there, value=value, interval=None)
     if name == "n_examples":
-        _scale_rows(moved, found, float(value))
-    if name == "answers_in_documents" and "answers_by_chance" not in moved:
-        moved["answers_by_chance"] = Evidence("answers_by_chance", 0.0, "share", STATED)
-    return moved
+        _scale_rows(whole, found, float(value))
+    if name == "answers_in_documents" and "answers_by_chance" not in whole:
+        whole["answers_by_chance"] = Evidence("answers_by_chance", 0.0, "share", STATED)
+    return whole
 
 
 def _scale_rows(moved: dict[str, Evidence], found: Found, value: float) -> None:

@@ -68,7 +68,7 @@ def with_points(
     known: Known, points: Mapping[str, float], usual: Typical, last: Mapping[str, Predicted] | None = None,
     were: Mapping[str, float] | None = None,
 ) -> dict[str, Predicted]:  # fmt: skip
-    """Predictions of the methods that have points. `last`: those of the same `known` and `usual`, from the points that `were`."""
+    """Predictions of the methods that have points. `last`: those of the same `known` and `usual`, of the points that `were`."""
     made: dict[str, Predicted] = {}
     for method, votes in points.items():
         if last is not None and were is not None and were[method] == votes and method != "rag+lora":

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from adapters import bases
 from gateway import settings
 from gateway.cli.base import located
+from gateway.cli.facts import NOTHING_STATED, Facts, flags
+from gateway.settings import Settings
 
 
 def advise(
@@ -19,11 +21,13 @@ def advise(
     *,
     docs: Path | None = None,
     base: str | None = None,
-    gpu_gib: float | None = None,
+    facts: Facts = NOTHING_STATED,
+    profile: Literal["quality", "cost", "latency"] = "quality",
+    fits: Annotated[bool, Parameter(negative="")] = False,
+    html: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
-    stated: Annotated[tuple[str, ...], Parameter(name="--stated", negative="", consume_multiple=True)] = (),
 ) -> None:
-    """Which method suits this data? An answer with its evidence.
+    """Which method suits this data? An answer with its evidence, from a file, from numbers (--n 250 --shift 0.4), or from both.
 
     Parameters
     ----------
@@ -32,27 +36,29 @@ def advise(
     docs
         A folder of documents that the answers may stand in.
     base
-        The base model it is for: smollm2, a folder, or a hub id. Default: the first base of the settings.
-    gpu_gib
-        Memory to plan for, in GiB. Default: what this machine has.
+        The base model it is for: smollm2, a folder, or a hub id. Default: with a file, the first base of the settings.
+    profile
+        What counts most.
+    fits
+        Show which sizes of bases the machine can run and tune, and nothing else.
+    html
+        Write a report with charts to this file; it needs no network to be read.
     json
-        Print the advice as JSON.
-    stated
-        What you know and the data cannot tell: `--stated knowledge_changes=true queries_per_day=500`.
+        Print JSON.
     """
     setting = settings.load()
-    argv = [sys.executable, "-m", "advisor", *([str(file)] if file else [])]
+    argv = [sys.executable, "-m", "advisor", *([str(file)] if file else []), *flags(facts), f"--profile={profile}"]
     if docs is not None:
         argv += ["--docs", str(docs)]
-    if gpu_gib is not None:
-        argv += ["--gpu-gib", str(gpu_gib)]
-    if file is not None:
-        known = {served.name: served for served in setting.bases}
-        chosen = known.get(base or setting.bases[0].name) or settings.BaseSetting(bases.default_name(str(base)), str(base))
-        argv += ["--base", str(located(chosen, setting).folder), "--base-name", chosen.name]
-    for pair in stated:
-        name, _, value = pair.partition("=")
-        argv += [f"--{name.replace('_', '-')}", value]
-    if json:
-        argv.append("--json")
+    if base is not None or (file is not None and not fits):
+        argv += _base(base, setting)
+    if html is not None:
+        argv += ["--html", str(html)]
+    argv += [flag for flag, is_said in (("--fits", fits), ("--json", json)) if is_said]
     os.execv(sys.executable, argv)  # noqa: S606  # the advisor's exit status and output are ours
+
+
+def _base(base: str | None, setting: Settings) -> list[str]:
+    known = {served.name: served for served in setting.bases}
+    chosen = known.get(base or setting.bases[0].name) or settings.BaseSetting(bases.default_name(str(base)), str(base))
+    return ["--base", str(located(chosen, setting).folder), "--base-name", chosen.name]

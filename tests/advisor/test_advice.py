@@ -13,9 +13,9 @@ from rich.console import Console
 from adapters.adapted_model import checked_name
 from adapters.bases import facts
 from adapters.errors import InvalidInput
-from advisor import report
 from advisor.advice import from_numbers
 from advisor.predicting.typical import DECISIVE
+from advisor.report import terminal
 from advisor.stated import Stated
 from tests.tiny import tiny_llama
 
@@ -95,7 +95,7 @@ def test_a_tight_clock_speaks_against_long_prompts() -> None:
 def test_the_report_tells_all_of_it() -> None:
     made = from_numbers(Stated(n_examples=40, domain_shift=0.2))
     console = Console(width=120, record=True, file=io.StringIO())
-    report.show(made, console)
+    terminal.show(made, console)
     said = console.export_text()
     for part in ("few_shot", "lora", "domain_shift", "not known", made.would_change_if[0], "graft tune FILE"):
         assert part in said
