@@ -1,8 +1,8 @@
 """What a language model is asked to read where the plain reader saw nothing, and what its answer is worth.
 
 The schema is made of `stated.FIELDS` and of the conversation: a field stands in it only while words are left that could say it,
-its quote is one of the user's clauses and its number one of their readings, so a model under the schema has nothing to invent.
-What comes back is held to `grounding.py` all the same. Knows no engine.
+and it can be null, or one of the user's clauses with a value that the clause grounds. So a model under the schema has nothing
+to invent; what comes back is held to `grounding.py` all the same. Knows no engine.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from advisor.conversation import words
 from advisor.conversation.claims import Claim, Turn
 from advisor.conversation.grounding import grounded, located, numeral_of
+from advisor.conversation.numerals import Numeral
 from advisor.conversation.reader import open_numerals
 from advisor.conversation.readings import reading
 from advisor.evidence import Value
@@ -40,52 +40,62 @@ HEAD = """A person describes a task to an advisor. Fill in what their words say.
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A field that is not read yet, and what it could be read from."""
+    """A field that is not read yet, and what it could be read from: clauses, each with the values that it would ground."""
 
     name: str
-    quotes: tuple[str, ...]
-    values: tuple[Value, ...]
+    values: Mapping[str, tuple[Value, ...]]
 
 
 def openings(turns: Sequence[Turn], read: Sequence[Claim]) -> list[Opening]:
     """In the order of the fields; empty where nothing is left that a field could be read from."""
-    known = {claim.name for claim in read}
-    quotes: dict[str, dict[str, None]] = defaultdict(dict)
-    values: dict[str, dict[Value, None]] = defaultdict(dict)
+    known = {claim.name for claim in read} | set(UNREAD)
+    found: dict[str, dict[str, tuple[Value, ...]]] = defaultdict(dict)
     for place, start, clause in _clauses(turns):
         end = start + len(clause)
         free = [n for n in open_numerals(turns[place].text, read, place) if start <= n.start and n.end <= end]
-        for name, field in FIELDS.items():
-            cue = words.CUES.get(name)
-            if name in known or name in UNREAD or cue is None or not words.pattern(cue).search(clause):
-                continue
-            found: list[Value] = []
-            if field.kind is str and not clause.endswith("?"):
-                found = list(field.choices)
-            elif field.kind is bool or name == "needs_new_knowledge":
-                found = [True, False]
-            if field.kind in (int, float):
-                found += [value for n in free if (value := reading(name, n, turns[place].text)) is not None]
-            if found:
-                quotes[name][clause] = None
-                values[name] |= dict.fromkeys(found)
-    return [Opening(name, tuple(quotes[name]), tuple(values[name])) for name in FIELDS if name in quotes]
+        for name in FIELDS:
+            if name not in known:
+                made = (
+                    Claim(name, value, clause, place, start, numeral)
+                    for value, numeral in _values(name, clause, free, turns[place].text)
+                )
+                values = tuple(dict.fromkeys(claim.value for claim in made if grounded(claim, turns)))
+                if values:
+                    found[name][clause] = values
+    return [Opening(name, found[name]) for name in FIELDS if name in found]
+
+
+def _values(name: str, clause: str, free: Sequence[Numeral], text: str) -> Iterator[tuple[Value, int | None]]:
+    """(value, where its number stands) that the field could have by this clause of `text`."""
+    field = FIELDS[name]
+    if field.kind is str and not clause.endswith("?"):
+        yield from ((choice, None) for choice in field.choices)
+    if field.kind is bool or name == "needs_new_knowledge":
+        yield from ((value, None) for value in (True, False))
+    if field.kind in (int, float):
+        for numeral in free:
+            value = reading(name, numeral, text)
+            if value is not None:
+                yield value, numeral.start
 
 
 def schema(asked: Sequence[Opening]) -> dict[str, Any]:
-    """A JSON schema: every field is null, or a quote and a value."""
+    """A JSON schema: every field is null, or a quote and a value that the quote grounds."""
     return {
         "type": "object",
         "properties": {
             one.name: {
                 "anyOf": [
                     {"type": "null"},
-                    {
-                        "type": "object",
-                        "properties": {"quote": {"enum": list(one.quotes)}, "value": {"enum": list(one.values)}},
-                        "required": ["quote", "value"],
-                        "additionalProperties": False,
-                    },
+                    *(
+                        {
+                            "type": "object",
+                            "properties": {"quote": {"enum": [quote]}, "value": {"enum": list(values)}},
+                            "required": ["quote", "value"],
+                            "additionalProperties": False,
+                        }
+                        for quote, values in one.values.items()
+                    ),
                 ]
             }
             for one in asked
@@ -101,7 +111,7 @@ def prompt(asked: Sequence[Opening]) -> str:
         f"- {one.name}{f' ({FIELDS[one.name].unit})' if FIELDS[one.name].unit else ''}: {FIELDS[one.name].meaning}\n"
         for one in asked
     )
-    said = "".join(f"- {clause}\n" for clause in dict.fromkeys(quote for one in asked for quote in one.quotes))
+    said = "".join(f"- {clause}\n" for clause in dict.fromkeys(quote for one in asked for quote in one.values))
     return f"{HEAD}Fields:\n{fields}\nTheir words:\n{said}\nAs JSON, each field null or a quote of their words and its value:\n"
 
 

@@ -20,6 +20,9 @@ from advisor.conversation.readings import reading
 from advisor.conversation.words import pattern
 from advisor.stated import FIELDS
 
+_NOTHING = "(?!)"
+"""A pattern that is never found."""
+
 
 def grounded(claim: Claim, turns: Sequence[Turn]) -> bool:
     if not (0 <= claim.turn < len(turns) and claim.name in FIELDS):
@@ -33,7 +36,7 @@ def grounded(claim: Claim, turns: Sequence[Turn]) -> bool:
     if not (_is_asked(claim, turns) if claim.asked else _is_about(claim)):
         return False
     if FIELDS[claim.name].kind is str:
-        return isinstance(claim.value, str)
+        return claim.value in FIELDS[claim.name].choices
     if isinstance(claim.value, bool):
         return _has_sign(claim)
     return _has_number(claim, turn.text, end)
@@ -64,10 +67,10 @@ def numeral_of(name: str, value: float, quote: tuple[int, int], text: str) -> Nu
 
 
 def _is_about(claim: Claim) -> bool:
-    own = claim.name.replace("_", "[ _-]")
-    task = words.TASKS.get(str(claim.value), "(?!)") if claim.name == "task_type" else "(?!)"
-    cue = rf"{own}|{words.CUES.get(claim.name, '(?!)')}|{task}"
-    return pattern(cue).search(claim.quote) is not None
+    cues = words.CUES.get(claim.name, _NOTHING)
+    if claim.name == "task_type":
+        cues = rf"{words.TASKS.get(str(claim.value), _NOTHING)}|{words.HINTS.get(str(claim.value), _NOTHING)}"
+    return pattern(rf"{claim.name.replace('_', '[ _-]')}|{cues}").search(claim.quote) is not None
 
 
 def _is_asked(claim: Claim, turns: Sequence[Turn]) -> bool:

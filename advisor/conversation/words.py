@@ -53,6 +53,23 @@ TASKS: dict[str, str] = {
     "generation": r"\bgenerat(?:e|es|ing|ion)\b|\bdraft(?:s|ing)?\b|\bwrit(?:e|es|ing)\b",
 }
 """What is special stands above what is general."""
+HINTS: dict[str, str] = {
+    "classification": one_of(
+        f"{CLASS} tell* sort* tag* flag* assign* predict* decid* detect* identif* label* categor* which whether kind"
+    ),
+    "extraction": one_of("find* pull* fields? entit* names? dates? turn*"),
+    "question_answering": one_of("questions? ask* answer*"),
+    "translation": one_of("languages? english german french spanish italian chinese japanese"),
+    "summarization": one_of("short* condens* digest* abstracts? briefs?"),
+    "style": one_of("tone voice style rewrit* polish*"),
+    "generation": one_of("writ* generat* draft* compos* creat*"),
+    "chat": one_of("chat* talk* assistants? conversation*"),
+    "code": one_of("code sql python program*"),
+    "tool_use": one_of("tools? functions? apis?"),
+    "reasoning": one_of("math* reason* proofs? solv*"),
+    "domain_lm": one_of("pretrain* raw"),
+}
+"""Words of which a quote must hold one, for a model to take it for that kind of task."""
 
 _FACTS = (
     r"(?:facts?|knowledge|answers?|docs?|documents?|documentation|content|information|prices?|polic(?:y|ies)|catalog(?:ue)?"
@@ -110,10 +127,7 @@ CUES: dict[str, str] = {
         "up-to-date mov* chang* updat* stale volatile outdated daily weekly monthly static stable fixed"
     ),
     "tuned_without_passages": one_of("tuned fine-?tun* trained"),
-    "task_type": one_of(
-        f"{CLASS} want* need* should must goal* task* predict* decid* detect* identif* find* tell* turn* convert* rewrit*"
-        " sort* tag* flag* assign* help*"
-    ),
+    "task_type": "|".join(HINTS.values()),
     "price_per_hour": one_of("hour"),
     "labels_per_hour": one_of("hour"),
     "watts": r"watts?\b|\d\s?w\b|" + one_of("power"),

@@ -146,6 +146,7 @@ def test_a_model_fills_what_the_reader_does_not_see() -> None:
         {"knowledge_changes": {"quote": "It moves weekly", "value": False}},
         {"knowledge_changes": {"quote": "angry letters", "value": True}},
         {"task_type": {"quote": "It moves weekly", "value": "translation"}},
+        {"task_type": {"quote": "We want to tell angry letters from friendly ones", "value": "tool_use"}},
         {"task_type": {"quote": "We want to tell angry letters", "value": "poetry"}},
         {"gpu": {"quote": "Our data set", "value": "h100"}},
         {"nonsense": {"quote": "It moves weekly", "value": True}},
@@ -180,10 +181,16 @@ def test_the_schema_leaves_nothing_to_invent() -> None:
         set(made["required"]) == set(made["properties"]) == {one.name for one in asked} >= {"n_examples", "knowledge_changes"}
     )
     for entry in made["properties"].values():
-        null, filled = entry["anyOf"]
+        null, *filled = entry["anyOf"]
         assert null == {"type": "null"}
-        assert all(quote in GATHERED[0].text for quote in filled["properties"]["quote"]["enum"])
-    assert made["properties"]["n_examples"]["anyOf"][1]["properties"]["value"]["enum"] == [1200]
+        assert all(quote in GATHERED[0].text for one in filled for quote in one["properties"]["quote"]["enum"])
+
+    def values(name: str) -> list[list[Any]]:
+        return [one["properties"]["value"]["enum"] for one in made["properties"][name]["anyOf"][1:]]
+
+    assert values("n_examples") == [[1200]]
+    assert values("knowledge_changes") == [[True]]
+    assert values("task_type") == [["classification"]]
     assert "Our data set has grown to 1,200 by now" in prompt(asked)
 
 
