@@ -21,6 +21,9 @@ from advisor.rows.language import language
 from advisor.rows.texts import naturalness, variety, volatile
 from advisor.shift.sample import everyday, without_frame
 
+MOST_LABELS, KNOWN_LABELS = 0.7, 0.6
+"""Different answers for each row, at most, and the share of rows whose answer another row has too, at least: what is left is
+about how likely the next row's answer is a new one (Good, 1953). Few rows of many labels hold some that occur once."""
 LABEL_WORDS = 12
 FORMAL = re.compile(r"[\d.,:/%+-]+")
 """Answers of this alone (figures, dates, versions) are facts, not labels."""
@@ -90,9 +93,8 @@ def task_type(examples: Sequence[Example]) -> tuple[str, str]:
     short = sum(count for answer, count in counts.items() if len(answer.split()) <= LABEL_WORDS)
     figures = sum(count for answer, count in counts.items() if FORMAL.fullmatch(answer))
     repeated = sum(count for count in counts.values() if count > 1)
-    few = len(counts) >= 2 and len(counts) <= max(2, n / 2)
-    # a few labels that occur once are still labels; a file where most answers occur once holds none
-    if few and short >= 0.95 * n and figures < 0.5 * n and repeated >= 0.8 * n:
+    few = len(counts) >= 2 and len(counts) <= max(2, MOST_LABELS * n)
+    if few and short >= 0.95 * n and figures < 0.5 * n and repeated >= KNOWN_LABELS * n:
         return "classification", f"guessed: {n} rows share {len(counts)} short answers"
     asking = sum("?" in example.question for example in examples)
     if asking >= 0.5 * n:

@@ -22,6 +22,9 @@ def found(*pairs: tuple[str, str]) -> dict[str, Evidence]:
     [
         ("classification", [(f"ticket {n}", ("billing", "delivery", "account")[n % 3]) for n in range(30)]),
         ("classification", [(f"is {n} fine?", ("yes", "no")[n % 2]) for n in range(8)]),
+        # 64 rows of 30 labels, 12 of which occur once
+        ("classification", [(f"1. e{n}", f"opening {n if n < 12 else 12 + n % 18}") for n in range(64)]),
+        ("question_answering", [(f"who found {n}?", f"explorer {n if n < 40 else n % 12 + 40}") for n in range(64)]),
         ("extraction", [(f"order {n}", f'{{"order": {n % 2}}}') for n in range(20)]),
         ("question_answering", [(f"When did {n} begin?", f"In the year {n}, in spring") for n in range(20)]),
         ("question_answering", [(f"Which version has feature {n}?", str(n % 5)) for n in range(40)]),

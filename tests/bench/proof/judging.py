@@ -66,10 +66,11 @@ class Said:
 
 
 def said(case: Case, decision: ranking.Decision) -> Said:
-    """Of the methods that were played, whether barred or not."""
-    predicted = {method: decision.predicted[method] for method in case.methods}
-    burdens = {method: decision.burdens[method] for method in case.methods}
-    return Said(case, decision, best.probabilities(predicted, burdens, decision.figures.outcomes.temperature))
+    """Of the methods that were played, whether barred or not; what was thought not to apply had no chance."""
+    known = [method for method in case.methods if method in decision.predicted]
+    predicted, burdens = ({method: one[method] for method in known} for one in (decision.predicted, decision.burdens))
+    chances = best.probabilities(predicted, burdens, decision.figures.outcomes.temperature)  # type: ignore[arg-type]
+    return Said(case, decision, dict.fromkeys(case.methods, 0.0) | chances)
 
 
 def brier(all_said: Sequence[Said]) -> dict[str, float]:
@@ -105,7 +106,7 @@ def reliability(all_said: Sequence[Said]) -> list[dict[str, float]]:
 def coverage(all_said: Sequence[Said]) -> dict[str, float]:
     """Share of scores inside their 90 % intervals, and how wide those are."""
     spans = [(one.decision.predicted[method].interval, score)
-             for one in all_said for method, score in one.case.setting.scores.items()]  # fmt: skip
+             for one in all_said for method, score in one.case.setting.scores.items() if method in one.decision.predicted]  # fmt: skip
     return {
         "n": len(spans),
         "coverage": round(statistics.fmean(low <= score <= high for (low, high), score in spans), 3),

@@ -59,7 +59,7 @@ class Lookup:
 
 
 def proof(played: Sequence[Case], figures: Mapping[str, Outcomes]) -> dict[str, Any]:
-    """By profile and budget: mean regret and compute of the bake-off and of successive halving, every task weighing the same."""
+    """By profile and budget: mean regret and compute of the bake-off and of successive halving; every task weighs the same."""
     made: dict[str, Any] = {}
     for profile in utility.PROFILES:
         advised = {case.setting.key: _advised(case, profile, figures[case.task]) for case in played}
