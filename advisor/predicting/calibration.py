@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from advisor import ranking
 from advisor.predicting import best, fitting
-from advisor.predicting.contract import NORMAL_90, Predicted, logit
+from advisor.predicting.contract import NORMAL_90, TELLING, Predicted, logit, sigmoid
 from advisor.predicting.features import logit_noise
 from advisor.predicting.figures import Outcomes, Published
 from advisor.predicting.fitting import FEWEST_TASKS, Setting
@@ -24,8 +24,6 @@ TEMPERATURES = (0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0)
 USUAL_DRIFT = 0.15
 LEAST_DRIFT, MOST_DRIFT = 0.05, 3.0
 NARROWEST, WIDEST = 1.2, 4.0
-MEDIAN_SQUARE = 0.455
-"""The median of a squared standard normal."""
 FEWEST = 30
 """Errors below which nothing is made of them."""
 TEST_ROWS = 200
@@ -46,19 +44,19 @@ class Foretold:
 
 
 def drift(settings: Sequence[Setting]) -> float:
-    """Spread of held-out logits round measured ones, less what both owe to sampling; from medians, so that few strays count
-    little."""
+    """Spread of held-out logits round measured ones, less what both owe to sampling; what was measured on many rows weighs most.
+    Pairs in which one is nothing or all say nothing: there a logit is as large as the rows are many."""
     squares = []
     for one in settings:
         for method, score in one.scores.items():
             evidence = measured(method, one.found)
-            if evidence is not None:
-                held = min(0.99, max(0.01, score))
-                noise = logit_noise(evidence) + 1 / (TEST_ROWS * held * (1 - held))
-                squares.append((logit(score) - posterior(evidence, 0.0).mean) ** 2 / MEDIAN_SQUARE - noise)
+            if evidence is not None and all(TELLING < value < 1 - TELLING for value in (score, float(evidence.value or 0.0))):
+                noise = logit_noise(evidence) + 1 / (TEST_ROWS * score * (1 - score))
+                squares.append(((logit(score) - posterior(evidence, 0.0).mean) ** 2 - noise, noise**-2))
     if len(squares) < FEWEST:
         return USUAL_DRIFT
-    return round(min(MOST_DRIFT, max(LEAST_DRIFT, math.sqrt(max(0.0, statistics.median(squares))))), 3)
+    mean = sum(square * weight for square, weight in squares) / sum(weight for _, weight in squares)
+    return round(min(MOST_DRIFT, max(LEAST_DRIFT, math.sqrt(max(0.0, mean)))), 3)
 
 
 def foretold(settings: Sequence[Setting], published: Published, whole: Outcomes, ridge: float) -> Iterator[Foretold]:
@@ -79,11 +77,17 @@ def foretold(settings: Sequence[Setting], published: Published, whole: Outcomes,
 
 def reach(made: Sequence[Foretold]) -> float:
     """Half the width that an interval needs to hold 90 % of the scores, in the spread that was foretold."""
-    scaled = sorted(abs(logit(one.setting.scores[name]) - said.centre) / said.sd
-                    for one in made for name, said in one.predicted.items())  # fmt: skip
+    scaled = sorted(_away(one.setting.scores[name], said) for one in made for name, said in one.predicted.items())
     if len(scaled) < FEWEST:
         return NORMAL_90
     return round(min(WIDEST, max(NARROWEST, scaled[math.ceil(0.9 * len(scaled)) - 1])), 3)
+
+
+def _away(score: float, said: Predicted) -> float:
+    """How far the score is from what was foretold, in its spread, less the TELLING by which every interval is wider. At nothing
+    and at all a point of score is endless logits, which would stretch all other intervals."""
+    nearest = min(max(sigmoid(said.centre), score - TELLING), score + TELLING)
+    return abs(logit(nearest) - said.centre) / said.sd
 
 
 def reaching(one: Foretold, reach: float) -> Foretold:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 CLIP = 0.01
 """Scores nearer to 0 or 1 than this are taken for this: on a few hundred rows they cannot be told apart."""
+TELLING = 0.02
+"""Scores nearer to each other than this are the same to a few hundred rows: four of two hundred."""
 NORMAL_90 = 1.645
 """Half the width of a normal's 90 % interval, in its spread."""
 
@@ -48,10 +50,9 @@ class Predicted:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """90 %, of the score on held-out rows; an end as near to 0 or 1 as no few hundred rows can tell is 0 or 1."""
+        """90 %, of the score on held-out rows; wider at both ends by what a few hundred rows cannot tell."""
         half = self.reach * self.sd
-        low, high = sigmoid(self.centre - half), sigmoid(self.centre + half)
-        return 0.0 if low <= CLIP else low, 1.0 if high >= 1 - CLIP else high
+        return max(0.0, sigmoid(self.centre - half) - TELLING), min(1.0, sigmoid(self.centre + half) + TELLING)
 
 
 def logit(score: float) -> float:

@@ -23,7 +23,7 @@ from advisor.predicting.figures import Arm
 from advisor.predicting.measured import OWN_FEATURE
 
 FEWEST_TASKS = 4
-RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0)
+RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Tasks' worth of variance that is added to a feature's own, of which those tried are told apart by tasks left out."""
 FAMILY_PRIOR = 1.0
 """Tasks that the mean of all families counts as, in the mean of each."""

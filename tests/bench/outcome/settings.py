@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from adapters.evaluation.metrics import METRICS
 from advisor.evidence import Evidence, Found, by_name
 from advisor.predicting.fitting import Setting
 from advisor.ranking import known
@@ -85,10 +86,19 @@ def _found(looked: Lines, arms: dict[str, dict[str, Any]], n: int, seed: int) ->
     line = fitting[-1]
     evidence = [Evidence(**(one | {"interval": None if one.get("interval") is None else tuple(one["interval"])}))
                 for one in line["evidence"]]  # fmt: skip
-    found = by_name(evidence)
+    metric = next(iter(arms.values()))["metric"]
+    found = by_name([one for one in evidence if not _is_of_other_metric(one, metric)])
+    if "zero_shot_score" not in found and "zero_shot_choices_score" not in found:
+        found.pop("base_score", None)  # which is one of them
     if line["n"] != n:
         found = {name: one for name, one in found.items() if name not in COUNTED}
     return known(found | {"n_examples": rows}, None)
+
+
+def _is_of_other_metric(evidence: Evidence, metric: str) -> bool:
+    """A task may be judged by another metric than the advisor takes from its answers; then that score says nothing here."""
+    named = evidence.how.split(":")[0].split(" ")[0]
+    return named in METRICS and named != metric
 
 
 def _from_arms(arms: dict[str, dict[str, Any]]) -> list[Evidence]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from adapters.tuning import shapes
 from advisor import ranking, utility
-from advisor.evidence import Evidence, Found
+from advisor.evidence import STATED, Evidence, Found
 from advisor.predicting.fitting import Setting
 from tests.bench.outcome import settings as reading
 
@@ -33,8 +33,13 @@ class Case:
     """Complete: with what each method would cost."""
     items: Mapping[str, tuple[float, ...]]
     """Of each method, on the same test rows."""
-    seconds: Mapping[str, float]
-    """To make and to ask, of each method."""
+    seconds: Mapping[str, tuple[float, float]]
+    """To make each method, and to ask it all test rows."""
+
+    @property
+    def whole_s(self) -> float:
+        """Of playing every method with all rows, which is what the oracle takes."""
+        return sum(making_s + asking_s for making_s, asking_s in self.seconds.values())
 
     @property
     def task(self) -> str:
@@ -82,7 +87,7 @@ def cases(outcomes: Lines, features: Lines) -> list[Case]:
                 if (task, base) == (setting.task, setting.base) and (n, seed) in ((0, 0), (setting.n, setting.seed))
                 for method, line in some.items()}  # fmt: skip
         items = {method: tuple(mine[method]["items"]) for method in setting.scores}
-        seconds = {method: sum(mine[method]["seconds"].values()) for method in setting.scores}
+        seconds = {method: (mine[method]["seconds"]["train"], mine[method]["seconds"]["answer"]) for method in setting.scores}
         made.append(Case(setting, completed(setting), items, seconds))
     return made
 
@@ -90,7 +95,7 @@ def cases(outcomes: Lines, features: Lines) -> list[Case]:
 def completed(setting: Setting) -> Found:
     """The evidence as advice completes it, for a device on which everything fits."""
     facts = shapes.typical_shape(PARAMS_B[setting.base])
-    device = Evidence("gpu_gib", DEVICE_GIB, "GiB", "the setting")
+    device = Evidence("gpu_gib", DEVICE_GIB, "GiB", STATED)
     return ranking.complete({**setting.found, "gpu_gib": device}, facts)
 
 

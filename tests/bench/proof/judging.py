@@ -105,8 +105,8 @@ def reliability(all_said: Sequence[Said]) -> list[dict[str, float]]:
 
 def coverage(all_said: Sequence[Said]) -> dict[str, float]:
     """Share of scores inside their 90 % intervals, and how wide those are."""
-    spans = [(one.decision.predicted[method].interval, score)
-             for one in all_said for method, score in one.case.setting.scores.items() if method in one.decision.predicted]  # fmt: skip
+    spans = [(one.decision.predicted[method].interval, score) for one in all_said
+             for method, score in one.case.setting.scores.items() if method in one.decision.predicted]  # fmt: skip
     return {
         "n": len(spans),
         "coverage": round(statistics.fmean(low <= score <= high for (low, high), score in spans), 3),

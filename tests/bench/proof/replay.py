@@ -9,14 +9,15 @@ from __future__ import annotations
 import random
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from adapters.tuning import shapes
 from advisor import advice, ranking, utility
 from advisor.bakeoff.arms import arms_of
-from advisor.bakeoff.contract import Cell, Outcome, Plan, Unplayable
+from advisor.bakeoff.contract import Arm, Cell, Outcome, OutOfTime, Plan, Unplayable
 from advisor.bakeoff.playing import bake_off
+from advisor.evidence import by_name
 from advisor.predicting.figures import Outcomes, published
 from advisor.predicting.fitting import Key
 from tests.bench.proof.cases import PARAMS_B, Case
@@ -55,34 +56,44 @@ class Lookup:
         if case is None or arm not in case.items or seed:
             raise Unplayable(f"{arm} was not played with {rows} rows")
         values = tuple(case.items[arm][row] for row in self.frozen)
-        return Cell(arm, rows, seed, values, asking_s=case.seconds[arm], spent_s=case.seconds[arm])
+        making_s, asking_s = case.seconds[arm]
+        asking_s *= len(values) / len(case.items[arm])
+        if within_s is not None and making_s + asking_s > within_s:
+            raise OutOfTime("it did not end in time", spent_s=within_s)
+        return Cell(arm, rows, seed, values, making_s, asking_s, spent_s=making_s + asking_s)
 
 
 def proof(played: Sequence[Case], figures: Mapping[str, Outcomes]) -> dict[str, Any]:
     """By profile and budget: mean regret and compute of the bake-off and of successive halving; every task weighs the same."""
     made: dict[str, Any] = {}
+    used = {task: ranking.Figures(published(), fitted) for task, fitted in figures.items()}
     for profile in utility.PROFILES:
-        advised = {case.setting.key: _advised(case, profile, figures[case.task]) for case in played}
+        advised = {case.setting.key: _advised(case, profile, used[case.task]) for case in played}
         made[profile] = {}
         for share in SHARES:
             budget = "no budget" if share is None else f"{share:.0%} of the oracle's time"
-            made[profile][budget] = _replayed(played, advised, profile, share)
+            made[profile][budget] = _replayed(played, advised, used, profile, share)
             print(f"bake-off, profile {profile}, {budget}: {made[profile][budget]}", flush=True)
     return made
 
 
 def _replayed(
-    played: Sequence[Case], advised: Mapping[Key, advice.Advice], profile: str, share: float | None
+    played: Sequence[Case],
+    advised: Mapping[Key, advice.Advice],
+    figures: Mapping[str, ranking.Figures],
+    profile: str,
+    share: float | None,
 ) -> dict[str, dict[str, float]]:
     ours, halved = [], []
     for case in played:
         table = {one.setting.n: one for one in played if _same(one, case) and one.setting.n <= case.setting.n}
-        budget_s = None if share is None else share * sum(case.seconds.values())
+        budget_s = None if share is None else share * case.whole_s
         for split in range(SPLITS):
             frozen, judged = _halves(len(next(iter(case.items.values()))), split)
-            found = _bake_off(case, table, frozen, advised[case.setting.key], budget_s)
-            winner = found.verdict.winner if found.verdict else advised[case.setting.key].method
-            ours.append(_judged(case, first_played([winner, *case.methods], case), judged, profile, found.compute_s))
+            arms = _timed(arms_of(advised[case.setting.key], len(frozen)), case, played)
+            found = _bake_off(case, table, frozen, profile, arms, budget_s)
+            order = ranking.decide({**case.found, **by_name(found.evidence())}, profile, figures[case.task]).order
+            ours.append(_judged(case, first_played(order, case), judged, profile, found.compute_s))
             name, spent_s = halving(table, case, frozen, profile, found.compute_s)
             halved.append(_judged(case, name, judged, profile, spent_s))
     return {"bake-off": _summed(ours), "successive halving": _summed(halved)}
@@ -93,10 +104,14 @@ def halving(table: Table, case: Case, frozen: Sequence[int], profile: str, budge
     still, spent_s, best = list(case.methods), 0.0, case.methods[0]
     for rows in sorted(table):
         worth: dict[str, float] = {}
-        for method in sorted(still, key=lambda method: table[rows].seconds.get(method, 0.0)):
-            if method not in table[rows].items or spent_s + table[rows].seconds[method] > budget_s:
+        for method in sorted(still, key=lambda method: table[rows].seconds.get(method, (0.0, 0.0))):
+            if method not in table[rows].items:
                 continue
-            spent_s += table[rows].seconds[method]
+            making_s, asking_s = table[rows].seconds[method]
+            took_s = making_s + asking_s * len(frozen) / len(table[rows].items[method])
+            if spent_s + took_s > budget_s:
+                continue
+            spent_s += took_s
             values = [table[rows].items[method][row] for row in frozen]
             worth[method] = statistics.fmean(values) - utility.burden(method, case.found, profile)
         if not worth:
@@ -107,16 +122,31 @@ def halving(table: Table, case: Case, frozen: Sequence[int], profile: str, budge
     return best, spent_s
 
 
-def _advised(case: Case, profile: str, fitted: Outcomes) -> advice.Advice:
+def _advised(case: Case, profile: str, figures: ranking.Figures) -> advice.Advice:
     facts = shapes.typical_shape(PARAMS_B[case.setting.base])
     evidence = [one for name, one in case.found.items() if "." not in name]
-    return advice.advise(evidence, facts=facts, profile=profile, figures=ranking.Figures(published(), fitted))
+    return advice.advise(evidence, facts=facts, profile=profile, figures=figures)
 
 
-def _bake_off(case: Case, table: Table, frozen: Sequence[int], advised: advice.Advice, budget_s: float | None) -> Outcome:
+def _timed(arms: Sequence[Arm], case: Case, played: Sequence[Case]) -> list[Arm]:
+    """With what making and asking took on the other tasks, as somebody expects who knows the machine."""
+    others = [one for one in played if one.task != case.task and one.setting.n == case.setting.n]
+    made = []
+    for arm in arms:
+        known = [one.seconds[arm.name] for one in others if arm.name in one.seconds]
+        if known:
+            making_s, asking_s = (statistics.fmean(values) for values in zip(*known, strict=True))
+            arm = replace(arm, making_s=making_s, asking_s=asking_s / 2)
+        made.append(arm)
+    return made
+
+
+def _bake_off(
+    case: Case, table: Table, frozen: Sequence[int], profile: str, arms: Sequence[Arm], budget_s: float | None
+) -> Outcome:
     rungs = tuple(rows for rows in sorted(table) if rows * FEWER**2 > case.setting.n)
-    plan = Plan(case.setting.n, rungs, budget_s, seeds=1, profile=advised.profile, found=case.found)
-    return bake_off(arms_of(advised, len(frozen)), plan, Lookup(table, frozen))
+    plan = Plan(case.setting.n, rungs, budget_s, seeds=1, profile=profile, found=case.found)
+    return bake_off(arms, plan, Lookup(table, frozen))
 
 
 def _judged(case: Case, method: str, judged: Sequence[int], profile: str, spent_s: float) -> Replayed:
@@ -124,7 +154,7 @@ def _judged(case: Case, method: str, judged: Sequence[int], profile: str, spent_
         values = statistics.fmean(case.items[name][row] for row in judged)
         return values - utility.burden(name, case.found, profile)
 
-    whole_s = sum(case.seconds.values())
+    whole_s = case.whole_s
     return Replayed(case, method, worth(case.oracle(profile)) - worth(method), spent_s / whole_s)
 
 
