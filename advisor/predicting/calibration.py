@@ -44,7 +44,7 @@ class Foretold:
 
 
 def drift(settings: Sequence[Setting]) -> float:
-    """Spread of held-out logits round measured ones, less what both owe to sampling; what was measured on many rows weighs most.
+    """Spread of held-out logits round measured ones, less what both owe to sampling; what rests on many rows weighs most.
     Pairs in which one is nothing or all say nothing: there a logit is as large as the rows are many."""
     squares = []
     for one in settings:
