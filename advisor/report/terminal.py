@@ -19,6 +19,8 @@ from advisor.report import wording
 
 SHOWN, REASONS = 3, 3
 """Methods whose reasons are told, and how many of each."""
+WIDE = 120
+"""Characters of a terminal from which evidence and how it was got stand on one line."""
 BAR = 14
 """Characters of the scale from 0 to 1."""
 POINT, REACH, REST = "●", "━", "·"
@@ -35,7 +37,7 @@ def show(advice: Advice, console: Console) -> None:
         console.print()
     console.print(_ranking(advice.ranking), "")
     _reasons(advice.ranking, console)
-    console.print(_evidence(advice.evidence), "")
+    _evidence(advice.evidence, console)
     _unknown(advice.evidence, console)
     if advice.would_change_if:
         console.print("[bold]It would be another method[/]", highlight=False)
@@ -123,7 +125,7 @@ def _cost(one: Ranked) -> str:
     said = []
     if cost["train_price"]:
         said.append(f"{wording.money(cost['train_price'])} to train")
-    if cost["train_kwh"]:
+    if (cost["train_kwh"] or 0.0) >= 0.001:
         said.append(f"{cost['train_kwh']:.2g} kWh")
     if cost["serve_price_per_1000"] is not None:
         said.append(f"{wording.money(cost['serve_price_per_1000'])} for 1,000 requests")
@@ -132,19 +134,29 @@ def _cost(one: Ranked) -> str:
     return ", ".join(said)
 
 
-def _evidence(evidence: tuple[Evidence, ...]) -> Table:
-    """Costs by method are left out: they stand in the ranking."""
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("evidence", "value", "95 %", "n", "how"):
-        table.add_column(
-            column, justify="right" if column in ("value", "n") else "left", no_wrap=column in ("evidence", "value")
-        )
-    for one in evidence:
-        if "." in one.name or one.value is None:
-            continue
+def _evidence(evidence: tuple[Evidence, ...], console: Console) -> None:
+    """What is known; costs by method are left out, as they stand in the ranking. How it was got has a line of its own where
+    there is no room beside it."""
+    known = [one for one in evidence if "." not in one.name and one.value is not None]
+    is_wide = console.width >= WIDE
+    table = _table(("evidence", ""), ("value", "right"), ("95 %", ""), ("n", "right"), *([("how", "")] if is_wide else []))
+    if is_wide:
+        table.columns[-1].no_wrap = False
+    for one in known:
+        how = [escape(one.how)] if is_wide else []
         n = "" if one.n is None else f"{one.n:,}"
-        table.add_row(one.name, escape(wording.value(one)), wording.interval(one), n, escape(one.how))
-    return table
+        table.add_row(one.name, escape(wording.value(one)), wording.interval(one), n, *how)
+    if is_wide:
+        console.print(table, "")
+        return
+    with console.capture() as captured:
+        console.print(table)
+    head, *lines = captured.get().splitlines()
+    console.print(Text.from_ansi(head))
+    for line, one in zip(lines, known, strict=True):
+        console.print(Text.from_ansi(line))
+        console.print(_under(f"[dim]{escape(one.how)}[/]"), highlight=False)
+    console.print()
 
 
 def _unknown(evidence: tuple[Evidence, ...], console: Console) -> None:

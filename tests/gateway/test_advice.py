@@ -38,10 +38,25 @@ def test_plain_numbers_are_enough(shared: Gateway) -> None:
     assert ask(shared, {"needs_new_knowledge": True}).json()["recommendation"]["method"] == "rag"
 
 
+def test_a_profile_and_a_machine_by_name_are_part_of_the_question(shared: Gateway) -> None:
+    asked = {"n_examples": 400, "params_b": 8.0, "gpu": "h100", "price_per_hour": 2.0, "labels_per_hour": 50}
+    made = ask(shared, {**asked, "profile": "cost"}).json()
+    assert made["profile"] == "cost"
+    found = {one["name"]: one for one in made["evidence"]}
+    assert (found["gpu_gib"]["value"], found["price_per_hour"]["value"]) == (79.6, 2.0)
+    assert "data sheet" in found["train_tflops"]["how"]
+    costs = {one["method"]: one["cost"] for one in made["ranking"]}
+    assert 0 < costs["few_shot"]["serve_price_per_1000"] < costs["knn_few_shot"]["serve_price_per_1000"]
+    assert costs["lora"]["train_price"] > 0
+    assert ask(shared, asked).json()["profile"] == "quality"
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
         ({}, "n_examples"),
+        ({"n_examples": 40, "profile": "speed"}, "profile"),
+        ({"n_examples": 40, "gpu": "voodoo2"}, "gpu"),
         ({"n_examples": "many"}, "n_examples"),
         ({"n_examples": -3}, "n_examples"),
         ({"domain_shift": 4}, "domain_shift"),
@@ -64,8 +79,10 @@ def test_an_unknown_file_or_base_is_not_found(shared: Gateway) -> None:
 
 
 def test_a_file_is_measured(shared: Gateway, tmp_path: Path) -> None:
-    said = ask(shared, {"file_id": upload(shared, write_messages(tmp_path / "tickets.jsonl", 60)), "knowledge_changes": False})
+    file_id = upload(shared, write_messages(tmp_path / "tickets.jsonl", 60))
+    said = ask(shared, {"file_id": file_id, "knowledge_changes": False, "profile": "latency", "gpu": "24GiB"})
     assert said.status_code == 200, said.text
+    assert said.json()["profile"] == "latency"
     found = {one["name"]: one for one in said.json()["evidence"]}
     assert (found["n_examples"]["value"], found["n_classes"]["value"]) == (60, 4)
     assert found["knowledge_changes"]["how"] == "stated by the caller"
