@@ -31,7 +31,7 @@ UNREAD = ("gpu",)
 TOKENS_A_FIELD = 64
 """Its name, a quote and a value."""
 
-_CLAUSES = re.compile(r"(?:[^.!?;\n,]|[.,](?=\S))+[.!?]?")
+_BREAKS = re.compile(r"(?<=[.!?])\s+|[;\n]+|,\s+|\s+(?:and|but|while)\s+")
 
 HEAD = """A person describes a task to an advisor. Fill in what their words say. What they do not say is null.
 
@@ -153,8 +153,10 @@ def _clauses(turns: Sequence[Turn]) -> list[tuple[int, int, str]]:
     found = []
     for place, turn in enumerate(turns):
         if turn.is_users:
-            for match in _CLAUSES.finditer(turn.text):
-                clause = match[0].strip()
+            begins = 0
+            for ends, goes_on in (*(match.span() for match in _BREAKS.finditer(turn.text)), (len(turn.text), 0)):
+                clause = turn.text[begins:ends].strip()
                 if 0 < len(clause) <= LONGEST:
-                    found.append((place, match.start() + match[0].index(clause), clause))
+                    found.append((place, turn.text.index(clause, begins), clause))
+                begins = goes_on
     return found[-MOST_CLAUSES:]

@@ -84,7 +84,12 @@ def _has_sign(claim: Claim) -> bool:
         return found is not None and (found["yes"] is not None) is claim.value
     if claim.name == "needs_new_knowledge" and pattern(words.UNKNOWABLE).search(claim.quote):
         return claim.value is True  # what the base cannot know is a yes
-    return bool(pattern(words.NEGATION).search(claim.quote)) is not claim.value
+    cues = words.CUES[claim.name]
+    if claim.name == "knowledge_changes" and pattern(words.STILL).search(claim.quote):
+        return claim.value is False
+    if claim.value:
+        return pattern(words.NEGATION).search(claim.quote) is None
+    return pattern(rf"{words.NEGATION}{words.REACH}(?:{cues})").search(claim.quote) is not None
 
 
 def _has_number(claim: Claim, text: str, end: int) -> bool:

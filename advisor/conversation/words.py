@@ -135,7 +135,11 @@ CUES: dict[str, str] = {
 }  # fmt: skip
 """Of these a quote must hold one, for whoever reads a field out of it."""
 
-NEGATION = r"\b(?:not|never|no|none|cannot|hardly|rarely|static|stable|fixed|the same)\b|n't\b"
+NEGATION = r"(?:\b(?:not|never|no|none|cannot|hardly|rarely)\b|n't\b)"
+STILL = r"\b(?:static|stable|fixed|the same)\b"
+"""What does not change, without a negation."""
+REACH = r"(?:[^\w.;]+\w+){0,4}?[^\w.;]+"
+"""From a negation to what it denies."""
 BARE = r"\b(?P<yes>yes|yeah|yep|yup|they do|it does)\b|\b(?P<no>no|nope|nah|they don't|it doesn't|never)\b"
 """A yes or no by itself."""
 FILLER = one_of(

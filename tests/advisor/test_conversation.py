@@ -145,6 +145,7 @@ def test_a_model_fills_what_the_reader_does_not_see() -> None:
         {"latency_budget_ms": {"quote": "grown to 1,200 by now", "value": 1200}},
         {"knowledge_changes": {"quote": "It moves weekly", "value": False}},
         {"knowledge_changes": {"quote": "angry letters", "value": True}},
+        {"needs_new_knowledge": {"quote": "Our data set has grown", "value": False}},
         {"task_type": {"quote": "It moves weekly", "value": "translation"}},
         {"task_type": {"quote": "We want to tell angry letters from friendly ones", "value": "tool_use"}},
         {"task_type": {"quote": "We want to tell angry letters", "value": "poetry"}},
@@ -155,6 +156,14 @@ def test_a_model_fills_what_the_reader_does_not_see() -> None:
 )
 def test_what_a_model_cannot_show_in_the_users_words_is_dropped(entry: dict[str, Any]) -> None:
     assert by_model(GATHERED, entry) == {}
+
+
+def test_a_no_stands_by_what_it_denies() -> None:
+    turns = [Turn("The manuals get new chapters weekly though the model was never shown one.")]
+    said = {"quote": turns[0].text, "value": False}
+    assert by_model(turns, {"knowledge_changes": said, "needs_new_knowledge": said}) == {}
+    wiki = {"quote": "The wiki is never updated.", "value": False}
+    assert by_model([Turn("The wiki is never updated.")], {"knowledge_changes": wiki}) == {"knowledge_changes": False}
 
 
 def test_one_number_is_one_fact() -> None:
