@@ -27,6 +27,7 @@ from gateway import settings as settings_table
 from gateway.advising import Advising
 from gateway.api import (
     advice,
+    bakeoffs,
     chat,
     embeddings,
     engines,
@@ -41,6 +42,7 @@ from gateway.api import (
 )
 from gateway.api.errors import respond
 from gateway.auth import require_key
+from gateway.bakeoff.service import Bakeoffs
 from gateway.db.database import open_database
 from gateway.db.ingest import IngestRows
 from gateway.db.lending import Lending
@@ -83,6 +85,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     *prompts.handlers,
     *jobs.handlers,
     *advice.handlers,
+    *bakeoffs.handlers,
     *engines.handlers,
     health.live,
     health.ready,
@@ -115,7 +118,7 @@ def create_app(
         "settings": settings, "registry": registry, "snapshot": snapshot, "pool": pool, "telemetry": telemetry,
         "resolver": resolver, "serving": serving, "files": uploaded, "advising": Advising(settings, uploaded),
         "fine_tuning": FineTuning(settings, snapshot.names, queue, uploaded), "following": Following(queue),
-        "retriever": retriever, "stores": stores, "prompting": prompting,
+        "retriever": retriever, "stores": stores, "prompting": prompting, "bakeoffs": Bakeoffs(settings, queue, uploaded),
         "advisor": Advisor(settings, resolver, pool, telemetry),
     }  # fmt: skip
     return Litestar(

@@ -77,10 +77,10 @@ def place(settings: Settings, order: Order, job_id: str) -> RunRequest:
     )  # fmt: skip
     facts = bases.facts(order.base_folder)
     recipe = recipe_for(order.method, len(data.examples), facts, order.knobs, order.rate_multiplier)
-    recipe = _as_long_as_the_engine_reads(recipe, settings, order.knobs)
+    recipe = as_long_as_the_engine_reads(recipe, settings, order.knobs)
     request = RunRequest(
         name=order.name, base=order.base, base_folder=order.base_folder, registry=settings.models,
-        recipe=recipe, encoder=_encoder(settings, recipe),
+        recipe=recipe, encoder=encoder_of(settings, recipe),
         template=order.template, max_rank=settings.engine_max_lora_rank or RANK_STEPS[-1],
         prompt_column=order.prompt_column, completion_column=order.completion_column,
         data_name=order.data_name, validation_name=order.validation_name,
@@ -114,7 +114,7 @@ def recipe_for(name: str, rows: int, facts: bases.BaseFacts, wanted: Mapping[str
     return dataclasses.replace(recipe, **turned)
 
 
-def _as_long_as_the_engine_reads(recipe: Recipe, settings: Settings, wanted: Mapping[str, Any]) -> Recipe:
+def as_long_as_the_engine_reads(recipe: Recipe, settings: Settings, wanted: Mapping[str, Any]) -> Recipe:
     """Prompts that are made longer by what is chosen for them must still be served."""
     most = settings.engine_max_model_len
     if method(recipe.method).chooser is None or recipe.max_length <= most:
@@ -128,7 +128,7 @@ def _as_long_as_the_engine_reads(recipe: Recipe, settings: Settings, wanted: Map
     return dataclasses.replace(recipe, max_length=most)
 
 
-def _encoder(settings: Settings, recipe: Recipe) -> Path | None:
+def encoder_of(settings: Settings, recipe: Recipe) -> Path | None:
     """Folder of the encoder that will serve what is chosen by vectors; None where nothing is."""
     fitter = method(recipe.method).chooser
     if fitter is None or not fitter.searches(recipe):

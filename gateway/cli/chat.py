@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from adapters.errors import GraftError, Unavailable
 from gateway import settings
+from gateway.address import address
 from gateway.cli.terminal import err
 
 PASSAGES = "x-graft-passages"
@@ -109,11 +110,6 @@ def open_client() -> Any:
 def refusal(error: Any) -> str:
     """What the gateway said in an error of the client's, without the status around it."""
     return str(error.body.get("message", error.message)) if isinstance(error.body, dict) else str(error.message)
-
-
-def address(setting: settings.Settings) -> str:
-    host = "127.0.0.1" if setting.server_host in ("0.0.0.0", "::", "localhost") else setting.server_host  # noqa: S104
-    return f"http://{f'[{host}]' if ':' in host else host}:{setting.server_port}"
 
 
 def not_running(setting: settings.Settings) -> Unavailable:

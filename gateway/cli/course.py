@@ -42,11 +42,22 @@ def blocks(values: Sequence[float], width: int = WIDTH) -> str:
 
 def how_far(said: Sequence[dict[str, Any]]) -> str:
     """Of a running job: its share of steps, or of rows to ask, and the time left; else the stage it is in."""
-    last = next((entry for entry in reversed(said) if entry["event"] in ("step", "stage", "candidate")), None)
+    last = next((entry for entry in reversed(said) if entry["event"] in ("step", "stage", "candidate", "arm")), None)
     if last is None:
         return ""
     if last["event"] == "stage":
         return str(last["stage"])
+    if last["event"] == "arm":
+        return f"{100 * last['share']:.0f}%, {last['name']}: {of_arm(last)}"
     minutes, seconds = divmod(round(last["seconds_left"]), 60)
     done, of = (last["step"], last["steps"]) if last["event"] == "step" else (last["at"], max(1, last["of"]))
     return f"{100 * done / of:.0f}%, {minutes}:{seconds:02d} left"
+
+
+def of_arm(said: dict[str, Any]) -> str:
+    """What a bake-off says of the arm it is at."""
+    if said["stage"] == "failed":
+        return f"not played: {said['failure']}"
+    if said["stage"] == "ended":
+        return f"{said['mean']:.3f} on {said['n']} rows, in {said['spent_s']:.0f} s"
+    return said["stage"] + (f", {said['run']}" if said["run"] else "")

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from adapters.errors import NotFound
-from gateway.cli.course import course, how_far
+from gateway.cli.bakeoff_table import print_outcome
+from gateway.cli.course import course, how_far, of_arm
 from gateway.cli.desk import Desk
 from gateway.cli.models import Json, Quiet
 from gateway.cli.progress import LOOK_S, ensure_runner, follow, print_scorecard, report
@@ -54,7 +55,10 @@ def show(job: str, *, json: Json = False) -> None:
         print_table(("NATS PER TOKEN", "", "FIRST", "LAST"), lines)
         out.print()
     if found.result is not None and found.result.get("scorecard"):
-        print_scorecard(found.result["scorecard"], found.payload["name"])
+        if "bakeoff" in found.result:
+            print_outcome(found.result)
+        else:
+            print_scorecard(found.result["scorecard"], found.payload["name"])
         out.print()
     print_table(("AT", "EVENT"), ((datetime.fromtimestamp(e.at).strftime("%H:%M:%S"), e.message) for e in events))
 
@@ -99,6 +103,8 @@ def _line(said: dict[str, Any]) -> str | None:
     if said["event"] == "candidate":
         where = f"{100 * said['at'] / max(1, said['of']):3.0f}%  {said['name']}: {said['mean']:.3f} on {said['n']} rows"
         return f"{where}  {said['prompt_tokens']:.0f} tokens a question  {said['seconds_left']:.0f} s left"
+    if said["event"] == "arm":
+        return f"{100 * said['share']:3.0f}%  {said['name']}: {of_arm(said)}"
     named = {"stage": "stage", "chosen": "name", "checkpoint": "name", "job": "message"}.get(said["event"])
     return None if named is None else f"{said['event']}: {said[named]}"
 

@@ -25,6 +25,7 @@ VERBS = {
     "serve": ("gateway.cli.serve:serve", "Serve base models and everything published, behind the OpenAI API."),
     "advise": ("gateway.cli.advise:advise", "Which method suits this data? An answer with its evidence."),
     "tune": ("gateway.cli.tune:tune", "Make an adapted model from a data file, score it, publish it if it is better."),
+    "bakeoff": ("gateway.cli.bakeoff:bakeoff", "Play methods against each other on your rows; publish the winner."),
     "doctor": ("gateway.cli.doctor:doctor", "What this machine has and can do, what is wrong, and what memory is planned for."),
     "chat": ("gateway.cli.chat:chat", "Talk to a served model."),
     "tour": ("gateway.cli.tour:tour", "Play the whole job on a small example: advise, tune, publish, ask, compare."),

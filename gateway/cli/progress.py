@@ -14,7 +14,9 @@ from typing import Any
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from adapters.errors import GraftError, Interrupted
+from gateway.cli.bakeoff_table import print_outcome
 from gateway.cli.candidates import print_candidates
+from gateway.cli.course import of_arm
 from gateway.cli.desk import Desk
 from gateway.cli.passages import print_search
 from gateway.cli.terminal import err, out, print_json, print_table
@@ -86,6 +88,10 @@ def _show(progress: Progress, bar: Any, event: dict[str, Any], *, quiet: bool) -
     elif event["event"] == "candidate":
         detail = f"{event['name']}: {event['mean']:.3f} · {event['seconds_left']:.0f} s left"
         progress.update(bar, total=event["of"], completed=event["at"], detail=detail)
+    elif event["event"] == "arm":
+        progress.update(bar, description=event["name"], total=1.0, completed=event["share"], detail=of_arm(event))
+        if event["stage"] in ("ended", "failed") and not quiet:
+            progress.console.print(f"{event['name']}: {of_arm(event)}", markup=False)
 
 
 def report(job: Job, *, json: bool) -> None:
@@ -97,7 +103,10 @@ def report(job: Job, *, json: bool) -> None:
     if json:
         print_json({"job": job.id} | job.result)
         return
-    print_scorecard(job.result["scorecard"], job.result["name"])
+    if "bakeoff" in job.result:
+        print_outcome(job.result)
+    else:
+        print_scorecard(job.result["scorecard"], job.result["name"])
     if job.result["published"]:
         out.print(f'[green]published[/] {job.result["name"]}@{job.result["version"]}: ask it as model="{job.result["name"]}"')
     elif job.result["version"] is not None:

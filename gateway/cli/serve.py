@@ -26,8 +26,8 @@ from rich.markup import escape
 from adapters import bases, embedded
 from adapters.errors import Conflict
 from gateway import children, settings
+from gateway.address import address
 from gateway.cli.base import located
-from gateway.cli.chat import address
 from gateway.cli.terminal import err
 
 GRACE_S = 40.0

@@ -49,6 +49,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--load-ms", type=float, default=0.0, help="that a load stalls every answer")
     parser.add_argument("--deaf-to", default="", help="adapters that load and are not applied: names that begin so")
     parser.add_argument("--says", default=SAYS, help="every answer; {model} is the name it is asked under")
+    parser.add_argument("--adapters-say", default="", help="what adapters answer in place of that")
     return parser.parse_args(argv)
 
 

@@ -40,7 +40,7 @@ class Stub:
         )
         self.counts = {"asked": 0, "running": 0, "finished": 0, "aborted": 0, "probed": 0}
         self.last_body = ""
-        self.length = len(flags.says.split())
+        self.length = max(len(flags.says.split()), len(flags.adapters_say.split()))
 
     def check(self, body: dict[str, Any], prompt: str) -> tuple[int, int]:
         """(prompt tokens, tokens to answer), or Refused in vLLM's words."""
@@ -66,9 +66,15 @@ class Stub:
             raise Refused(400, "BadRequestError", message, "input_tokens")
         return tokens, min(asked or self.length, longest - tokens)
 
+    def text(self, name: str) -> str:
+        """What is answered under this name."""
+        is_adapter = name != self.flags.served_model_name
+        said: str = self.flags.adapters_say if is_adapter and self.flags.adapters_say else self.flags.says
+        return said.replace("{model}", name)
+
     async def words(self, name: str, count: int) -> AsyncIterator[str]:
         """At most `count` words, at the speed of the flags; the text is said again and again under `ignore_eos`."""
-        text = self.flags.says.replace("{model}", name).split()
+        text = self.text(name).split()
         async with self.adapters.slot(name):
             await asyncio.sleep(self.flags.first_token_ms / 1000)
             for number, word in enumerate(itertools.islice(itertools.cycle(text), count)):
@@ -134,7 +140,7 @@ async def _answer(request: web.Request, body: dict[str, Any], prompt: str, *, is
     stub.counts["running"] += 1
     try:
         name = str(body.get("model", stub.flags.served_model_name))
-        words = stub.words(name, count if body.get("ignore_eos") else min(count, stub.length))
+        words = stub.words(name, count if body.get("ignore_eos") else min(count, len(stub.text(name).split())))
         reason = "stop" if count >= stub.length and not body.get("ignore_eos") else "length"
         shape = _Shape(name, prompt_tokens, reason, is_chat=is_chat)
         response = await (_stream(request, body, words, shape) if body.get("stream") else _whole(words, shape))

@@ -60,14 +60,20 @@ class Runner:
     async def work(self, *, until_idle: bool) -> None:
         for what in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(what, self._stopping.set)
+        self._tidy()
         while not self._stopping.is_set():
             job = self._store.claim(self._owner, lease_s=self._settings.jobs_lease_s, attempts=self._settings.jobs_attempts)
             if job is not None:
                 await self._do(job)
+                self._tidy()
             elif until_idle:
                 return
             else:
                 await self._wait(self._stopping.wait(), LOOK_S)
+
+    def _tidy(self) -> None:
+        for task in KINDS.values():
+            task.tidy(self._settings, self._names)
 
     async def _do(self, job: Job) -> None:
         log = log_file(self._settings, job.id)
@@ -81,7 +87,7 @@ class Runner:
 
     async def _work_on(self, job: Job, output: IO[bytes]) -> tuple[int, str | None]:
         """As `_watch`, with the accelerator to itself where engines would be in its way."""
-        if not engines_leave(self._settings):
+        if not KINDS[job.kind].takes_accelerator or not engines_leave(self._settings):
             return await self._watch(job, output)
         self._store.want_accelerator(job, True)
         while not self._lending.is_free_for(job.id):

@@ -78,6 +78,16 @@ class JobStore:
                     break
         return found[:limit], len(found) > limit
 
+    def of_kind(self, kind: str, *, limit: int, after: str | None = None) -> tuple[list[Job], bool]:
+        """Newest first, and whether there are more. `after` is the id behind which to go on; NotFound for an unknown one."""
+        query = select(*_COLUMNS).where(JobRow.kind == kind).order_by(JobRow.created_at.desc(), JobRow.id.desc())
+        if after is not None:
+            last = self.get(after)
+            query = query.where(tuple_(JobRow.created_at, JobRow.id) < (last.created_at, last.id))
+        with reading(self._database) as connection:
+            found = [_job(row) for row in connection.execute(query.limit(limit + 1))]
+        return found[:limit], len(found) > limit
+
     def asked_lately(self, digest: str, *, within_s: float) -> Job | None:
         """The newest job that was made from a request with this digest."""
         lately = and_(JobRow.asked_digest == digest, JobRow.created_at > self._clock() - within_s)

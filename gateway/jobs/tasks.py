@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from adapters.errors import Conflict
+from gateway.bakeoff.naming import tidy
+from gateway.bakeoff.searching import remove_unused
 from gateway.db.names import Names
 from gateway.files import FileStore
 from gateway.jobs.metrics import read, results_csv, trained_tokens
@@ -40,6 +42,10 @@ class Task:
     """The command that does the work, or goes on with it."""
     settle: Callable[[dict[str, Any], Settings, Names], Settled]
     """Reads what the command left, and asks for names to move."""
+    takes_accelerator: bool = True
+    """It needs the accelerator to itself from beginning to end; if not, it asks for it when it does."""
+    tidy: Callable[[Settings, Names], None] = lambda settings, names: None
+    """Takes away what killed or cancelled jobs of the kind have left. Called while no job runs."""
 
 
 def _tune_argv(payload: dict[str, Any], settings: Settings) -> list[str]:
@@ -60,23 +66,50 @@ def _tune_settle(payload: dict[str, Any], settings: Settings, names: Names) -> S
     result |= {"trained_tokens": trained_tokens(read(run)), "result_files": []}
     if payload.get("result_file"):
         result["result_files"] = [_kept_results(run, payload["result_file"], settings)]
-    force = payload["publish"] == "always"
-    if not force and (payload["publish"] == "never" or not outcome["better"]):
-        return Settled(result)
-    if "store" in payload:
+    if _is_wanted(payload, outcome) and "store" in payload:
         recut(settings, payload["store"], run, outcome["scorecard"]["fitted"]["chunking"])
-    model = names.registry.publish(names.registry.read(outcome["name"], outcome["digest12"]))
-    result["version"] = model.version
-    try:
-        result["published"] = publish(names, settings, model.name, model.version, force=force)
-    except Conflict as refused:
-        return Settled(result | {"reason": refused.message})
-    awaits = [] if result["published"] else [(model.name, model.version)]
+    settled = _published(payload, outcome, result, settings, names)
+    if settled.result["version"] is None or settled.result["reason"] is not None:
+        return settled
+    awaits = list(settled.awaits)
     for name, digest12 in outcome.get("checkpoints", {}).items():
         kept = names.registry.publish(names.registry.read(name, digest12))
         if not publish(names, settings, name, kept.version, force=True):
             awaits.append((name, kept.version))
-    return Settled(result, tuple(awaits), must_answer=bool(payload.get("must_answer")))
+    return Settled(settled.result, tuple(awaits), must_answer=bool(payload.get("must_answer")))
+
+
+def _bakeoff_argv(payload: dict[str, Any], settings: Settings) -> list[str]:
+    return [sys.executable, "-m", "gateway.bakeoff", payload["run"]]
+
+
+def _bakeoff_settle(payload: dict[str, Any], settings: Settings, names: Names) -> Settled:
+    """Publishes the winner as tuning publishes what it made; a store that nobody won with goes."""
+    outcome: dict[str, Any] = json.loads((Path(payload["run"]) / "result.json").read_bytes())
+    if not outcome["searches"]:
+        remove_unused(settings, Path(payload["run"]))
+    elif payload["is_own_store"]:
+        recut(settings, payload["store"], Path(outcome["run"]), outcome["scorecard"]["fitted"]["chunking"])
+    return _published(payload, outcome, outcome | {"published": False, "version": None, "reason": None}, settings, names)
+
+
+def _is_wanted(payload: dict[str, Any], outcome: dict[str, Any]) -> bool:
+    return payload["publish"] == "always" or (payload["publish"] == "better" and bool(outcome["better"]))
+
+
+def _published(
+    payload: dict[str, Any], outcome: dict[str, Any], result: dict[str, Any], settings: Settings, names: Names
+) -> Settled:
+    """The draft as a version of its name that the name is to move to, if that was asked for and the gate lets it."""
+    if not _is_wanted(payload, outcome):
+        return Settled(result)
+    model = names.registry.publish(names.registry.read(outcome["name"], outcome["digest12"]))
+    result["version"] = model.version
+    try:
+        result["published"] = publish(names, settings, model.name, model.version, force=payload["publish"] == "always")
+    except Conflict as refused:
+        return Settled(result | {"reason": refused.message})
+    return Settled(result, () if result["published"] else ((model.name, model.version),))
 
 
 def _kept_results(run: Path, filename: str, settings: Settings) -> str:
@@ -87,4 +120,5 @@ def _kept_results(run: Path, filename: str, settings: Settings) -> str:
 
 KINDS: dict[str, Task] = {
     "tune": Task(_tune_argv, _tune_settle),
+    "bakeoff": Task(_bakeoff_argv, _bakeoff_settle, takes_accelerator=False, tidy=tidy),
 }

@@ -107,12 +107,15 @@ class Gateway:
     settings: Settings
     process: subprocess.Popen[bytes]
     log: Path
+    url: str = "http://gateway"
+    """Where it listens on TCP; as it stands here, it listens on its socket."""
 
     def http(self) -> httpx.Client:
-        return httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket)), base_url="http://gateway", timeout=30)
+        uds = str(self.socket) if self.url == Gateway.url else None
+        return httpx.Client(transport=httpx.HTTPTransport(uds=uds), base_url=self.url, timeout=30)
 
     def openai(self, key: str = "any") -> openai.OpenAI:
-        return openai.OpenAI(api_key=key, base_url="http://gateway/v1", http_client=self.http(), max_retries=0)
+        return openai.OpenAI(api_key=key, base_url=f"{self.url}/v1", http_client=self.http(), max_retries=0)
 
     def async_openai(self) -> openai.AsyncOpenAI:
         limits = httpx.Limits(max_connections=None)
@@ -168,18 +171,21 @@ def eventually(holds: Callable[[], bool], patience_s: float = 10.0) -> None:
 def gateway_on(
     home: Home, *stub_flags: str, socket: Path | None = None, model: str | Path = BASE, **variables: str
 ) -> Iterator[Gateway]:
-    """A gateway of its own; `stub_flags` go to the engine, `variables` are settings as the environment names them. `model`
-    is the base's folder, for what looks into it."""
+    """A gateway of its own; `stub_flags` go to the engine, `variables` are settings as the environment names them; with
+    GRAFT_SERVER_PORT it listens there. `model` is the base's folder, for what looks into it."""
     config = home.path / "graft.toml"
     config.write_text(f'[[bases]]\nname = "{BASE}"\nmodel = "{model}"\nflags = {json.dumps(stub_flags)}\n')
     variables = {"GRAFT_STORAGE_HOME": str(home.path), "GRAFT_ENGINE_KIND": "stub", "GRAFT_CONFIG": str(config)} | variables
     socket = socket or home.path / "g.sock"
     log = socket.with_name("gateway.log")
+    port = variables.get("GRAFT_SERVER_PORT")
+    listens = ["--port", port] if port else ["--uds", str(socket)]
     argv = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "gateway.app:from_environment",
-            "--uds", str(socket), "--workers", "1", "--http", "1", "--workers-kill-timeout", "30"]  # fmt: skip
+            *listens, "--workers", "1", "--http", "1", "--workers-kill-timeout", "30"]  # fmt: skip
     with log.open("wb") as output:
         process = subprocess.Popen(argv, env={**os.environ, **variables}, stdout=output, stderr=output, start_new_session=True)
     gateway = Gateway(home, socket, settings_table.load(environment=variables), process, log)
+    gateway.url = f"http://127.0.0.1:{port}" if port else gateway.url
     try:
         gateway.wait_ready()
         yield gateway

@@ -1,18 +1,21 @@
-"""A tuner that learns nothing: `python -m tests.gateway.quick_tuner runner|run FOLDER`.
+"""A tuner that learns nothing: `python -m tests.gateway.quick_tuner runner|run|bakeoff FOLDER`.
 
 Its run takes ten steps of 20 ms an epoch, says what a real run says, stops when asked, goes on where it was, and leaves
-drafts that a stub engine proves. `runner` is the real runner with this in place of the tuner.
+drafts that a stub engine proves. `runner` is the real runner with this in place of the tuner, `bakeoff` a real bake-off.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from adapters.adapted_model import AdaptedModel, AdapterRef, Lineage
 from adapters.errors import Interrupted
@@ -20,6 +23,7 @@ from adapters.registry import WEIGHTS, Registry, file_digest, write_whole
 from adapters.tuning.progress import Progress
 from adapters.tuning.request import RunRequest, read_request
 from gateway import settings
+from gateway.bakeoff import __main__ as bakeoff
 from gateway.jobs import runner
 from gateway.jobs.runner import EX_TEMPFAIL, Runner, only_runner
 from gateway.jobs.tasks import KINDS, Task
@@ -83,13 +87,17 @@ def _draft(request: RunRequest, name: str, seed: int) -> str:
         return Registry(request.registry).add(model, files, PROBE).digest[:12]
 
 
+def _in_place(verb: str) -> Callable[[dict[str, Any], settings.Settings], list[str]]:
+    return lambda payload, settings: [sys.executable, "-m", "tests.gateway.quick_tuner", verb, payload["run"]]
+
+
 def main(arguments: list[str]) -> int:
     if arguments[0] == "run":
         return run(Path(arguments[1]))
-    KINDS["tune"] = Task(
-        lambda payload, settings: [sys.executable, "-m", "tests.gateway.quick_tuner", "run", payload["run"]],
-        KINDS["tune"].settle,
-    )
+    KINDS["tune"] = Task(_in_place("run"), KINDS["tune"].settle)
+    if arguments[0] == "bakeoff":
+        return bakeoff.main(arguments[1:])
+    KINDS["bakeoff"] = dataclasses.replace(KINDS["bakeoff"], argv=_in_place("bakeoff"))
     runner.BEAT_S = runner.LOOK_S = 0.1
     setting = settings.load()
     with only_runner(setting.storage_home, wait=True):

@@ -25,7 +25,8 @@ class TuningHome:
         } | variables  # fmt: skip
 
     def gateway(self, name: str = "g") -> AbstractContextManager[Gateway]:
-        """One of perhaps several on this home, each with a runtime folder of its own."""
+        """One of perhaps several on this home, each with a runtime folder of its own. It listens on GRAFT_SERVER_PORT, if that
+        is among the variables, else on a socket."""
         runtime = self.home.path if name == "g" else self.home.path / name
         runtime.mkdir(exist_ok=True)
         variables = self.variables | {"GRAFT_STORAGE_RUNTIME": str(runtime)}

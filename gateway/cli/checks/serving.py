@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from adapters.errors import WillNotFit
-from gateway.cli.chat import address
+from gateway.address import address
 from gateway.cli.checks.contract import Finding
 from gateway.cli.checks.house import names
 from gateway.db.standing import standing

@@ -1,0 +1,59 @@
+"""Cells as files: those of one bake-off in the order in which they were played, and all that were ever played here, by what
+went into them.
+
+    <bake-off's folder>/cells/<number>.json         of this bake-off
+    <home>/bakeoffs/<key>/run/, drafts/, cell.json   a run, the draft it made, and how it was scored; cell.json comes last
+
+A key is the digest of the rows, the recipe, the base, the frozen rows and what answers. Knows no model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adapters.registry import write_whole
+from advisor.bakeoff.contract import Cell
+
+CELLS, CELL = "cells", "cell.json"
+
+
+def known(folder: Path) -> list[Cell]:
+    """Of this bake-off, in order."""
+    return [_read(file) for file in sorted((folder / CELLS).glob("*.json"))]
+
+
+def keep(folder: Path, number: int, cell: Cell) -> None:
+    (folder / CELLS).mkdir(exist_ok=True)
+    _write(folder / CELLS / f"{number:04d}.json", cell)
+
+
+def place(home: Path, parts: Mapping[str, Any]) -> Path:
+    """The folder of what is played from these parts; made, if it is not there."""
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+    folder = home / "bakeoffs" / key
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def played(place: Path) -> Cell | None:
+    """What was played before, at no cost now."""
+    file = place / CELL
+    return dataclasses.replace(_read(file), spent_s=0.0) if file.is_file() else None
+
+
+def keep_played(place: Path, cell: Cell) -> None:
+    _write(place / CELL, cell)
+
+
+def _write(file: Path, cell: Cell) -> None:
+    write_whole(file, json.dumps(dataclasses.asdict(cell)))
+
+
+def _read(file: Path) -> Cell:
+    raw = json.loads(file.read_bytes())
+    return Cell(**raw | {"values": tuple(raw["values"])})
