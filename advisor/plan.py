@@ -69,8 +69,8 @@ def recipe(candidate: str, found: Found, facts: BaseFacts | None) -> dict[str, A
 def command(candidate: str, found: Found, facts: BaseFacts | None, names: Names) -> str:
     """The line that makes it."""
     made, knobs = CANDIDATES[candidate], recipe(candidate, found, facts)
-    words = ["graft", "tune", names.file, *([] if names.base is None else ["--base", names.base]), "--name", _name(names.file)]
-    words += ["--method", made.method]
+    words = ["graft", "tune", names.file, *([] if names.base is None else ["--base", names.base])]
+    words += ["--name", model_name(names.file), "--method", made.method]
     words += ["--docs", names.docs] if METHODS[made.method].retrieves else []
     turned = dict(made.knobs)
     if knobs is not None and "epochs" in knobs:
@@ -84,7 +84,7 @@ def _nothing(note: str) -> dict[str, Any]:
     return {"method": None, "commands": [], "recipe": None, "expected_seconds": None, "note": note}
 
 
-def _name(file: str) -> str:
+def model_name(file: str) -> str:
     """A model name made of the file's: what `graft tune --name` accepts."""
     stem = re.sub(r"\.[A-Za-z]+$", "", file.rsplit("/", 1)[-1]).lower()
     return re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:64] or "my-model"

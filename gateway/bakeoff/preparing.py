@@ -21,14 +21,13 @@ from advisor.advice import advise
 from advisor.bakeoff.arms import arms_of
 from advisor.bakeoff.contract import Arm, Plan
 from advisor.bakeoff.playing import rungs
+from advisor.candidates import CANDIDATES
 from advisor.evidence import Evidence, by_name
 from advisor.predicting.contract import Predicted
 from gateway.bakeoff.request import Request, frozen_of, rows_of
 
 PREPARED = "prepared.json"
 LONGEST_ANSWER_TOKENS = 256
-FORETOLD = ("quality.", "score.", "memory_gib.", "prompt_tokens.", "train_seconds.", "added_ms.")
-"""Evidence that follows from other evidence, or from an earlier bake-off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +48,10 @@ def prepared(folder: Path, request: Request) -> Prepared:
 
 
 def measured(raw: Sequence[dict[str, Any]]) -> list[Evidence]:
-    """Evidence as an advice shows it, without what was computed of it."""
+    """Evidence as an advice shows it, without what it computed of each method, or knew of one from an earlier bake-off."""
     made = []
     for one in raw:
-        if one["value"] is not None and not one["name"].startswith(FORETOLD):
+        if one["value"] is not None and one["name"].partition(".")[2] not in CANDIDATES:
             interval = one["interval"] and (one["interval"][0], one["interval"][1])
             made.append(Evidence(one["name"], one["value"], one["unit"], one["how"], one["n"], interval))
     return made

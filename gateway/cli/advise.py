@@ -25,6 +25,8 @@ def advise(
     profile: Literal["quality", "cost", "latency"] = "quality",
     fits: Annotated[bool, Parameter(negative="")] = False,
     html: Path | None = None,
+    measure: Annotated[bool, Parameter(negative="")] = False,
+    budget: str = "15m",
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Which method suits this data? An answer with its evidence, from a file, from numbers (--n 250 --shift 0.4), or from both.
@@ -43,6 +45,10 @@ def advise(
         Show which sizes of bases the machine can run and tune, and nothing else.
     html
         Write a report with charts to this file; it needs no network to be read.
+    measure
+        Then play the leading methods on the rows, through the running gateway, and advise again by what they scored.
+    budget
+        Time that --measure may take, as 90s, 15m or 1h.
     json
         Print JSON.
     """
@@ -52,6 +58,13 @@ def advise(
         argv += ["--docs", str(docs)]
     if base is not None or (file is not None and not fits):
         argv += _base(base, setting)
+    if measure:
+        from gateway.cli import measured  # it opens the database, which nothing else here needs
+
+        measured.measure(
+            argv, measured.Wanted(file=file, base=base, docs=docs, profile=profile, budget=budget, html=html, json=json)
+        )
+        return
     if html is not None:
         argv += ["--html", str(html)]
     argv += [flag for flag, is_said in (("--fits", fits), ("--json", json)) if is_said]
