@@ -1,8 +1,9 @@
 """The course of a bake-off: which cell is played next, which arm is left out, and when it ends with a verdict.
 
-Cheapest first; arms that learn climb rungs of rows, and one is left behind only where its extrapolated best lies below what
-the leader is sure of. Every decision follows from the cells before it and from nothing else, so a bake-off that was killed
-comes to the same end from any number of its first cells. Knows no model.
+The arm foretold to gain most over the leader comes next, with all rows if it is the first that learns; those after it climb
+rungs of rows, and one is left behind only where its extrapolated best lies below what the leader is sure of. Where nothing is
+foretold, the cheapest comes first. Every decision follows from the cells before it and from nothing else, so a bake-off that
+was killed comes to the same end from any number of its first cells. Knows no model.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from advisor.bakeoff.bounds import Bounds, bounds, seed_noise
 from advisor.bakeoff.contract import Arm, Cell, Left, Outcome, Plan, Player, Unplayable, mean_values
 from advisor.bakeoff.timing import Timing
-from advisor.bakeoff.worth import burden, duration, not_worth
+from advisor.bakeoff.worth import burden, duration, expected_gain, not_worth
 from advisor.verdict import Played, Verdict, verdict
 
 FEWEST_ON_A_RUNG = 32
@@ -56,12 +57,12 @@ class _Course:
         return self.timing.cells
 
     def run(self) -> Outcome:
-        for arm in self.arms:
-            if not arm.learns:
-                self._begin(arm, [self.plan.rows])
-        climbing = [arm for arm in self.arms if arm.learns]
-        for arm in climbing:
+        waiting = list(self.arms)
+        while waiting:
+            arm = self._next(waiting)
+            waiting.remove(arm)
             self._begin(arm, self._ladder(arm))
+        climbing = [arm for arm in self.arms if arm.learns]
         for rung in self.plan.rungs[1:]:
             self._leave_behind()
             still = [arm for arm in climbing if arm.name not in self.left and not self._has(arm, self.plan.rows)]
@@ -74,9 +75,24 @@ class _Course:
             burdens,
         )  # fmt: skip
 
+    def _next(self, waiting: Sequence[Arm]) -> Arm:
+        """The base as it is, those that were asked for by name, then whichever may gain most. `waiting`: cheapest first."""
+        leader = self._leader()
+        if leader is None or any(arm.name == UNTAUGHT or arm.predicted is None for arm in waiting):
+            return next((arm for arm in waiting if arm.name == UNTAUGHT or arm.predicted is None), waiting[0])
+
+        def gain(arm: Arm) -> float:
+            return expected_gain(arm.predicted, leader[1] + self._burden(arm)) if arm.predicted else 0.0
+
+        return max(waiting, key=gain)
+
     def _ladder(self, arm: Arm) -> list[int]:
-        """The rungs it would climb: all, or only the last where there is no time for more."""
+        """The rungs it would climb: all, or only the last where there is no time for more, or others are to be held against
+        it: of those that learn, the one foretold to gain most."""
         left_s, rungs_ = self._left_s(), list(self.plan.rungs)
+        is_first = arm.predicted is not None and not any(one.learns for one in self.arms if self._of(one))
+        if not arm.learns or is_first:
+            return rungs_[-1:]
         if left_s is None or sum(self.timing.expected(arm, rows) for rows in rungs_) <= left_s:
             return rungs_
         return rungs_[-1:]

@@ -192,6 +192,25 @@ def test_whether_an_arm_is_begun_follows_from_what_somebody_minds() -> None:
     assert begun == {"quality": "played to the end", "cost": "not begun"}
 
 
+def test_where_time_is_short_the_arm_with_most_to_gain_is_played_before_cheaper_ones() -> None:
+    scores = {"zero_shot": flat(0.1), "few_shot": flat(0.2), "knn_few_shot": flat(0.3), "lora": flat(0.8)}
+    world = World(scores, {"zero_shot": 1.0, "lora": 60.0})
+    foretold = {"few_shot": 0.2, "knn_few_shot": 0.3, "lora": 0.75}
+    cheapest_first = [arm(name, predicted=score, making_s=60.0 if name == "lora" else 10.0) for name, score in foretold.items()]
+    outcome = played(world, arm("zero_shot", making_s=1.0), *cheapest_first, budget_s=80.0, seeds=1)
+    assert [name for name, _, _ in world.played] == ["zero_shot", "lora"]
+    assert outcome.verdict is not None
+    assert outcome.verdict.winner == "lora"
+    assert {left.arm for left in outcome.left} == {"few_shot", "knn_few_shot"}
+
+
+def test_the_first_of_those_that_learn_is_played_with_all_rows_and_others_climb_to_it() -> None:
+    world = World({"zero_shot": flat(0.1), "knn_few_shot": flat(0.5), "lora": flat(0.8)})
+    played(world, arm("zero_shot"), arm("knn_few_shot", predicted=0.5), arm("lora", predicted=0.7), seeds=1)
+    assert [rows for name, rows, _ in world.played if name == "lora"] == [ROWS]
+    assert next(rows for name, rows, _ in world.played if name == "knn_few_shot") == rungs(ROWS)[0]
+
+
 def test_an_arm_that_was_asked_for_by_name_is_begun_whatever_is_foretold() -> None:
     world = World({"zero_shot": flat(0.95), "lora": flat(0.2)})
     played(world, arm("zero_shot"), arm("lora"))
