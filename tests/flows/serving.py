@@ -42,13 +42,12 @@ class Served:
     def graft_json(self, *arguments: str) -> Any:
         return json.loads(self.graft(*arguments, "--json").stdout)
 
-    def wait_ready(self, path: str = "/health/ready") -> None:
-        """Ready is when every engine answers; `/health/live`: when the gateway does."""
+    def wait_ready(self) -> None:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.logs()
             try:
-                with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as answer:
+                with urllib.request.urlopen(f"{self.url}/health/ready", timeout=5) as answer:
                     if answer.status == 200:
                         return
             except OSError:
@@ -68,7 +67,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(home: Path, *flags: str, until: str = "/health/ready", **variables: str) -> Iterator[Served]:
+def serving(home: Path, *flags: str, **variables: str) -> Iterator[Served]:
     port = free_port()
     environment = {**os.environ, "GRAFT_STORAGE_HOME": str(home), "GRAFT_SERVER_PORT": str(port), **variables}
     home.mkdir(parents=True, exist_ok=True)
@@ -77,7 +76,7 @@ def serving(home: Path, *flags: str, until: str = "/health/ready", **variables: 
         process = subprocess.Popen(argv, env=environment, stdout=log, stderr=log, start_new_session=True)
     served = Served(f"http://127.0.0.1:{port}", home, environment, process)
     try:
-        served.wait_ready(until)
+        served.wait_ready()
         yield served
     finally:
         process.send_signal(signal.SIGINT)
