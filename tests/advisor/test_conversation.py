@@ -203,6 +203,12 @@ def test_the_schema_leaves_nothing_to_invent() -> None:
     assert "Our data set has grown to 1,200 by now" in prompt(asked)
 
 
+def test_a_model_reads_a_few_fields_at_once_those_that_decide_first() -> None:
+    text = "Their labels come to 3,400. Traffic is 900 on busy days. The manuals get new chapters weekly. It was trained once."
+    asked = [one.name for one in openings([Turn(text)], [])]
+    assert asked == ["task_type", "needs_new_knowledge", "knowledge_changes", "n_classes"]
+
+
 def test_a_model_is_asked_nothing_where_nothing_is_left_to_read() -> None:
     turns = [Turn("I have 250 rows. Which method should I use?")]
     assert openings(turns, read(turns)) == []
