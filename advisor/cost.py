@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from adapters.bases import BaseFacts
 from adapters.tuning import memory
-from adapters.tuning.recipe import defaults
+from adapters.tuning.recipe import usual_epochs
 from advisor.candidates import CANDIDATES, METHODS, SHOWING, SUPERVISED, TRAINED
 from advisor.evidence import STATED, Evidence, Found, number
 
@@ -88,10 +88,11 @@ def _waits(extras: tuple[tuple[str, int], ...], params: int, tflops: float) -> t
 def _trainings(row: float | None, rows: int, tflops: float, facts: BaseFacts) -> tuple[Evidence, ...]:
     """A head's backbone is the encoder, read once; rag+lora learns to read passages, so its rows carry them."""
     made = []
-    several = defaults("lora", rows, facts).epochs
     for method in SUPERVISED:
         tokens = rows * ((row or TYPICAL_ROW_TOKENS) + (RAG_TOKENS if method == "rag+lora" else 0))
-        epochs, params = (1, memory.ENCODER.params) if method == "head" else (several, facts.params)
+        epochs, params = usual_epochs(CANDIDATES[method].method, "sft", rows)[0], facts.params
+        if method == "head":
+            epochs, params = 1, memory.ENCODER.params
         flops = FLOPS_PER_PARAM[method] * params * tokens * epochs
         how = f"{FLOPS_PER_PARAM[method]} FLOPs a parameter and token, {epochs} epochs, at train_tflops"
         made.append(Evidence(f"train_seconds.{method}", round(flops / (tflops * 1e12), 1), "s", how))

@@ -188,7 +188,7 @@ def choices(
     """What `defaults` sets for this case, each with its source; every other knob stays as `Recipe` has it."""
     aim = objective or {"head": "classification", "continued_pretraining": "lm"}.get(method, "sft")
     rate, why_rate = _rate("full" if weights == "full" else method, aim, facts.hidden)
-    epochs, why_epochs = _epochs(method, aim, n_examples)
+    epochs, why_epochs = usual_epochs(method, aim, n_examples)
     few = n_examples < 1000
     found = [
         Choice("objective", aim, "what this method minimises unless told otherwise"),
@@ -238,7 +238,8 @@ def _batch(method: str, few: bool) -> list[Choice]:
     return found
 
 
-def _epochs(method: str, aim: str, n_examples: int) -> tuple[int, str]:
+def usual_epochs(method: str, aim: str, n_examples: int) -> tuple[int, str]:
+    """Times through the rows, and why."""
     if method == "head":
         return 200, "a linear layer on stored features costs next to nothing, and validation ends it"
     if method == "prompt_tuning":
