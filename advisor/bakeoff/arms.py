@@ -27,6 +27,8 @@ LEADING = 4
 """Candidates that are played where nobody names any, besides the base as it is."""
 OPENING_S = 12.0
 """Starting a process that loads a model."""
+CLIMBS_FROM_S = 60.0
+"""Of training on all rows: below, starting it is most of what it takes, and fewer rows save nothing."""
 ROW_S = 0.15
 """Asking one short question of a small base, eight at a time."""
 TRIED = 150
@@ -67,10 +69,10 @@ def _can(name: str, has_documents: bool) -> bool:
 
 def _arm(name: str, ranked: Ranked | None, frozen: int, *, foretold: bool) -> Arm:
     added_s = (ranked.cost.get("added_ms", 0.0) if ranked else 0.0) / 1000
-    trains_s = ranked.cost.get("train_seconds", 0.0) if ranked else 0.0
+    trains_s = ranked.cost.get("train_seconds", 0.0) if ranked else CLIMBS_FROM_S
     chooses = METHODS[CANDIDATES[name].method].chooser is not None
     return Arm(
-        name=name, learns=LEARNS.get(name, ""), is_noisy=name in NOISY,
+        name=name, learns=LEARNS.get(name, ""), climbs=trains_s >= CLIMBS_FROM_S, is_noisy=name in NOISY,
         making_s=0.0 if name == UNTAUGHT else OPENING_S + trains_s + (TRIED * (ROW_S + added_s) if chooses else 0.0),
         asking_s=frozen * (ROW_S + added_s),
         predicted=ranked.quality if ranked is not None and foretold else None,

@@ -25,6 +25,8 @@ class Arm:
     """A candidate of `advisor.candidates`."""
     learns: str = ""
     """How it gets better with rows, a family of `curves.FORMS`; empty where a few rows are as good as all."""
+    climbs: bool = True
+    """It is made from few rows first, where it learns: what that costs is less than what it may save."""
     is_noisy: bool = False
     """Another seed makes another model."""
     making_s: float = 0.0
@@ -181,7 +183,7 @@ class Outcome:
             "making_s": round(sum(cell.making_s for cell in shown), 1),
             "asking_s": round(sum(cell.asking_s for cell in shown), 1),
             "prompt_tokens": round(shown[0].prompt_tokens, 1) if shown else None, "burden": round(self.burdens[name], 4),
-            "how": left.how if left else "played to the end", "reason": left.reason if left else "",
+            "how": left.how if left else "played", "reason": left.reason if left else "",
         }  # fmt: skip
 
 

@@ -87,11 +87,11 @@ class _Course:
         return max(waiting, key=gain)
 
     def _ladder(self, arm: Arm) -> list[int]:
-        """The rungs it would climb: all, or only the last where there is no time for more, or others are to be held against
-        it: of those that learn, the one foretold to gain most."""
+        """The rungs it would climb: all, or only the last where climbing saves nothing, there is no time for it, or others are
+        to be held against it: of those that learn, the one foretold to gain most."""
         left_s, rungs_ = self._left_s(), list(self.plan.rungs)
         is_first = arm.predicted is not None and not any(one.learns for one in self.arms if self._of(one))
-        if not arm.learns or is_first:
+        if not arm.learns or not arm.climbs or is_first:
             return rungs_[-1:]
         if left_s is None or sum(self.timing.expected(arm, rows) for rows in rungs_) <= left_s:
             return rungs_

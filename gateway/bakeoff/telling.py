@@ -24,26 +24,26 @@ class Telling:
         self._guess = {
             (arm.name, rows): arm.making_s * rows / plan.rows + arm.asking_s + 1.0
             for arm in arms
-            for rows in (plan.rungs if arm.learns else (plan.rows,))
+            for rows in (plan.rungs if arm.learns and arm.climbs else (plan.rows,))
         }
         self._ended: set[tuple[str, int]] = {(cell.arm, cell.rows) for cell in known}
         self._now: tuple[str, int, int] = ("", 0, 0)
         self._began = self._told_at = 0.0
         self._expected_s = 0.0
-        self._stage = ""
+        self._stage, self._run = "", ""
 
     def begin(self, arm: Arm, rows: int, seed: int, expected_s: float) -> None:
         self._now, self._began, self._expected_s = (arm.name, rows, seed), time.monotonic(), expected_s
-        self._stage = ""
+        self._stage = self._run = ""
 
     def stage(self, stage: str, said: dict[str, Any]) -> None:
         """What the arm is at, with an event of its run; heard at most once a second."""
-        now = time.monotonic()
+        now, self._run = time.monotonic(), _course(said) or self._run
         if stage == self._stage and now - self._told_at < EVERY_S:
             return
         self._stage, self._told_at = stage, now
         left_s = max(0.0, self._expected_s - (now - self._began))
-        self._tell(stage, within=self._within(now), seconds_left=round(left_s, 1), run=_course(said))
+        self._tell(stage, within=self._within(now), seconds_left=round(left_s, 1), run=self._run)
 
     def end(self, cell: Cell) -> None:
         self._ended.add((cell.arm, cell.rows))
@@ -66,7 +66,7 @@ class Telling:
         self._progress.event("arm", name=name, arm=arm, rows=rows, seed=seed, stage=stage, share=round(share, 4), **more)
 
 
-def _course(said: dict[str, Any]) -> str | None:
+def _course(said: dict[str, Any]) -> str:
     if said.get("event") == "step":
         return f"step {said['step']}/{said['steps']}"
-    return str(said["stage"]) if said.get("event") == "stage" else None
+    return str(said["stage"]) if said.get("event") == "stage" else ""

@@ -10,37 +10,30 @@ from gateway.cli.terminal import out, print_table
 def print_outcome(result: dict[str, Any]) -> None:
     """`result` is a bake-off job's."""
     bakeoff, metric = result["bakeoff"], result["metric"].upper().replace("_", " ")
-    columns = ("ARM", "ROWS", f"{metric} ON {result['frozen']} ROWS", "95% INTERVAL", "MADE IN", "TOKENS", "")
     arms = sorted(bakeoff["arms"], key=lambda arm: -(arm["score"]["mean"] if arm["score"] else -1.0))
-    print_table(columns, [_row(arm, bakeoff["verdict"]) for arm in arms])
+    columns = ("ARM", "ROWS", metric, "95% INTERVAL", "MADE IN", "TOKENS", "")
+    print_table(columns, [_row(arm, bakeoff["verdict"]["winner"]) for arm in arms])
     out.print()
-    out.print(_verdict(result), markup=False, soft_wrap=True)
-    seconds = f"{bakeoff['spent_s']:.0f} s were spent"
+    for arm in arms:
+        if arm["reason"]:
+            out.print(f"{arm['arm']} was {_HOW[arm['how']]}: {arm['reason']}", markup=False, soft_wrap=True)
     known = bakeoff["compute_s"] - bakeoff["spent_s"]
-    out.print(seconds + (f"; {known:.0f} s more were known from before" if known > 1 else ""), markup=False)
+    more = f", {known:.0f} s more were known from before" if known > 1 else ""
+    out.print(f"{result['frozen']} rows were asked; {bakeoff['spent_s']:.0f} s were spent{more}", markup=False, soft_wrap=True)
+    verdict = bakeoff["verdict"]
+    out.print(f"{verdict['winner']} wins: {verdict['reason']}.", markup=False, soft_wrap=True)
 
 
-def _row(arm: dict[str, Any], verdict: dict[str, Any] | None) -> tuple[str, ...]:
-    happened = arm["how"] + (f": {arm['reason']}" if arm["reason"] else "")
-    if verdict and arm["arm"] == verdict["winner"]:
-        happened = "won"
-    seeds = f" × {arm['seeds']} seeds" if arm["seeds"] > 1 else ""
+_HOW = {"not begun": "not begun", "dropped": "left behind", "failed": "not played"}
+
+
+def _row(arm: dict[str, Any], winner: str) -> tuple[str, ...]:
+    happened = "won" if arm["arm"] == winner else arm["how"]
     if arm["score"] is None:
         return arm["arm"], "–", "–", "", "", "", happened
     low, high = arm["score"]["interval"]
+    seeds = f" × {arm['seeds']}" if arm["seeds"] > 1 else ""
+    rows = "–" if arm["arm"] == "zero_shot" else f"{arm['rows']:,}{seeds}"
     made = f"{arm['making_s']:.0f} s" if arm["making_s"] else "–"
-    rows = f"{arm['rows']:,}{seeds}" if arm["arm"] != "zero_shot" else "–"
-    return (
-        arm["arm"],
-        rows,
-        f"{arm['score']['mean']:.3f}",
-        f"[{low:.3f}, {high:.3f}]",
-        made,
-        f"{arm['prompt_tokens']:.0f}",
-        happened,
-    )
-
-
-def _verdict(result: dict[str, Any]) -> str:
-    verdict = result["bakeoff"]["verdict"]
-    return f"{verdict['winner']} wins: {verdict['reason']}."
+    interval, tokens = f"[{low:.3f}, {high:.3f}]", f"{arm['prompt_tokens']:.0f}"
+    return arm["arm"], rows, f"{arm['score']['mean']:.3f}", interval, made, tokens, happened

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -263,6 +264,12 @@ def test_without_time_for_every_rung_an_arm_is_played_with_all_rows_at_once() ->
     world = World({"zero_shot": flat(0.2), "lora": flat(0.7)}, {"lora": 10.0})
     played(world, arm("zero_shot"), arm("lora"), budget_s=45.0, seeds=1)
     assert [rows for name, rows, _ in world.played if name == "lora"] == [ROWS]
+
+
+def test_an_arm_that_fewer_rows_make_no_cheaper_is_played_with_all_at_once() -> None:
+    world = World({"zero_shot": flat(0.2), "head": flat(0.7)})
+    played(world, arm("zero_shot"), dataclasses.replace(arm("head"), climbs=False), seeds=1)
+    assert [rows for name, rows, _ in world.played if name == "head"] == [ROWS]
 
 
 def test_few_rows_make_one_rung_and_many_make_three() -> None:

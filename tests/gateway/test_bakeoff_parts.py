@@ -185,6 +185,6 @@ def test_the_table_shows_every_arm_what_happened_to_it_and_the_verdict(capsys: p
     print_outcome(result)
     shown = " ".join(capsys.readouterr().out.split())
     assert "0.975" in shown
-    assert "not begun: it costs more than it may gain" in shown
+    assert "full was not begun: it costs more than it may gain" in shown
     assert "head wins: head is better than every other, by 40 rows." in shown
-    assert "48 s were spent" in shown
+    assert "40 rows were asked; 48 s were spent" in shown
