@@ -1,0 +1,81 @@
+"""`graft bakeoff` from end to end with drafts that were really made: few shots chosen and a LoRA trained on a tiny Llama.
+
+Only the engine is a stub: what has an adapter answers right, what has none does not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.gateway.conftest import Gateway, Home, gateway_on
+from tests.tiny import rows, tiny_llama
+
+RIGHT = "billing"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("journey")
+    (made / "home").mkdir()
+    return made
+
+
+@pytest.fixture(scope="module")
+def environment(root: Path) -> dict[str, str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    flags = ["--says", "I route no tickets", "--adapters-say", RIGHT]
+    bases = [{"name": "tiny", "model": str(tiny_llama(root / "tiny")), "flags": flags}]
+    return {
+        "GRAFT_STORAGE_HOME": str(root / "home"), "GRAFT_ENGINE_KIND": "stub", "GRAFT_BASES": json.dumps(bases),
+        "GRAFT_SERVER_PORT": port,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def gateway(root: Path, environment: dict[str, str]) -> Iterator[Gateway]:
+    with gateway_on(Home(root / "home", root / "made"), **environment) as running:
+        yield running
+
+
+def graft(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "gateway.cli.main", *arguments]
+    return subprocess.run(
+        argv, env={**os.environ, **environment, "COLUMNS": "200"}, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_best_of_what_was_really_made_wins_and_is_published(
+    root: Path, environment: dict[str, str], gateway: Gateway
+) -> None:
+    data = root / "rows.jsonl"
+    data.write_text("".join(json.dumps({"prompt": q, "completion": RIGHT}) + "\n" for q, _ in rows(60)))
+    done = graft(environment, "bakeoff", str(data), "--name", "desk", "--methods", "few_shot,lora")
+    assert done.returncode == 0, done.stderr
+    assert "lora wins: lora is better than every other, by 12 rows" in done.stdout
+    assert 'published desk@1: ask it as model="desk"' in done.stdout
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:4]] == ["lora", "zero_shot", "few_shot"]
+    said = gateway.openai().chat.completions.create(model="desk", messages=[{"role": "user", "content": "?"}])
+    assert said.choices[0].message.content == RIGHT
+    lineage = gateway.home.registry.load("desk", 1).lineage
+    assert (lineage.method, lineage.scorecard["n"], lineage.scorecard["adapted"]["mean"]) == ("lora", 12, 1.0)
+    assert lineage.scorecard["loss_nats_per_token"]["adapted"] > 0
+    assert lineage.scorecard["forgetting"]["n"] > 0
+    assert gateway.home.registry.names() == ["desk"]
+
+
+def test_without_a_gateway_it_says_how_to_start_one(root: Path, environment: dict[str, str], gateway: Gateway) -> None:
+    data = root / "rows.jsonl"
+    data.write_text("".join(json.dumps({"prompt": q, "completion": RIGHT}) + "\n" for q, _ in rows(60)))
+    done = graft(environment | {"GRAFT_SERVER_PORT": "9"}, "bakeoff", str(data), "--name", "desk")
+    assert done.returncode == 1
+    assert "start it in another terminal: graft serve" in done.stderr
