@@ -150,7 +150,7 @@ class Outcome:
 
     def chosen(self, arm: str) -> Cell:
         """Of the arm's seeds the one that did best on its own validation rows. The arm got to the end."""
-        return max(self.final(arm), key=lambda cell: (cell.validation or float("-inf"), -cell.seed))
+        return max(self.final(arm), key=lambda cell: (cell.validation is not None, cell.validation or 0.0, -cell.seed))
 
     def evidence(self) -> list[Evidence]:
         """`score.<arm>` for every arm that got to the end, as the advisor reads it."""

@@ -17,10 +17,9 @@ from advisor.bakeoff.contract import Unplayable
 CALLERS = 8
 AGAIN = (429, 503)
 """Statuses that say: later."""
-PATIENCE_S = 180.0
-"""For an engine that starts or comes back, or a gateway that is being started again."""
-NAME_S = 15.0
-"""In which a gateway has heard of a new name."""
+PATIENCE_S = {0: 60.0, 404: 15.0} | dict.fromkeys(AGAIN, 600.0)
+"""By status: for a gateway that is being started again, one that has not heard of the name yet, an engine that starts or comes
+back."""
 LONGEST_ANSWER_S = 300.0
 
 
@@ -66,7 +65,7 @@ class Asker:
                 waited = time.monotonic() - began
                 if status == 200:
                     return _said(reply)
-                if waited > (NAME_S if status == 404 else PATIENCE_S if status in (0, *AGAIN) else 0.0):
+                if waited > PATIENCE_S.get(status, 0.0):
                     break
                 wait_s = min(5.0, 2 * wait_s)
                 await asyncio.sleep(max(wait_s, min(after_s, 5.0)))

@@ -135,7 +135,7 @@ def test_a_row_that_is_refused_counts_as_not_answered_and_all_refused_make_the_a
 
 
 def test_where_no_gateway_answers_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "PATIENCE_S", 0.0)
+    monkeypatch.setitem(asking.PATIENCE_S, 0, 0.0)
     with pytest.raises(Unavailable, match="graft serve"):
         asyncio.run(Asker("http://127.0.0.1:9", "").ask("desk", [ROW], 7))
 

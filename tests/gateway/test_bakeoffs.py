@@ -34,11 +34,14 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def tuning(tmp_path_factory: pytest.TempPathFactory) -> TuningHome:
-    root = tmp_path_factory.mktemp("bakeoffs")
+    return home_at(tmp_path_factory.mktemp("bakeoffs"))
+
+
+def home_at(root: Path, **variables: str) -> TuningHome:
     flags = ["--says", "I route no tickets", "--adapters-say", RIGHT, "--first-token-ms", "150"]
     bases = [{"name": "tiny", "model": str(tiny_llama(root / "tiny-base")), "flags": flags}]
     port = str(free_port())
-    return TuningHome(root, GRAFT_BASES=json.dumps(bases), GRAFT_SERVER_PORT=port, GRAFT_JOBS_LEASE_S="3")
+    return TuningHome(root, GRAFT_BASES=json.dumps(bases), GRAFT_SERVER_PORT=port, GRAFT_JOBS_LEASE_S="3", **variables)
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +192,25 @@ def test_the_folder_that_was_judged_is_the_one_that_was_published(tuning: Tuning
     judged = [json.loads(file.read_bytes())["digest12"] for file in (tuning.home.path / "bakeoffs").glob("*/run/result.json")]
     assert published.digest[:12] in judged
     assert Path(gateway.home.registry.adapter_folder(published)).is_dir()
+
+
+def test_on_one_accelerator_engines_leave_while_an_arm_is_made_and_come_back_to_answer(tmp_path: Path) -> None:
+    tuning = home_at(tmp_path, GRAFT_ENGINE_WHEN_TUNING="leave")
+    with tuning.gateway() as gateway, gateway.http() as http:
+        runner, states = tuning.runner(), set[str]()
+        try:
+            job = begun(http, gateway, "desk", methods=["lora"])
+
+            def is_over() -> bool:
+                (engine,) = http.get("/v1/graft/engines").json()["bases"]["tiny"]["replicas"]
+                states.add(engine["state"])
+                return http.get(f"/v1/graft/bakeoffs/{job}").json()["status"] in ("succeeded", "failed")
+
+            eventually(is_over, 90)
+            found = ended(http, job)
+        finally:
+            runner.terminate()
+            runner.wait(60)
+    assert found["status"] == "succeeded", found["error"]
+    assert {"aside", "ready"} <= states
+    assert (found["result"]["arm"], found["result"]["published"]) == ("lora", True)
