@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.adapters.test_rag import ROWS as TOWNS_ROWS
+from tests.adapters.test_rag import TOWNS, fact
 from tests.gateway.conftest import Gateway, Home, gateway_on
 from tests.tiny import rows, tiny_llama
 
@@ -79,3 +81,22 @@ def test_without_a_gateway_it_says_how_to_start_one(root: Path, environment: dic
     done = graft(environment | {"GRAFT_SERVER_PORT": "9"}, "bakeoff", str(data), "--name", "desk")
     assert done.returncode == 1
     assert "start it in another terminal: graft serve" in done.stderr
+
+
+def test_documents_become_a_store_that_is_searched_and_goes_where_nobody_won_with_it(
+    root: Path, environment: dict[str, str], gateway: Gateway
+) -> None:
+    data, docs = root / "towns.jsonl", root / "docs"
+    data.write_text("".join(json.dumps({"prompt": row.question, "completion": row.answer}) + "\n" for row in TOWNS_ROWS))
+    docs.mkdir()
+    (docs / "towns.txt").write_text("\n\n".join(map(fact, TOWNS)))
+    done = graft(environment, "bakeoff", str(data), "--name", "towns", "--methods", "rag", "--docs", str(docs), "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    arms = {arm["arm"]: arm for arm in result["bakeoff"]["arms"]}
+    assert arms["rag"]["how"] == "played"
+    assert arms["rag"]["prompt_tokens"] > arms["zero_shot"]["prompt_tokens"] + 20, "passages stood before the questions"
+    assert result["arm"] == "zero_shot", "both are as wrong, and the base is cheaper"
+    assert not result["published"]
+    with gateway.http() as http:
+        assert http.get("/v1/vector_stores").json()["data"] == []
