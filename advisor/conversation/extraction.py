@@ -24,19 +24,19 @@ from advisor.evidence import Value
 from advisor.stated import FIELDS
 
 MOST_FIELDS = 4
-"""Read at once, those that would be asked for first: a small base on a CPU writes about 15 tokens a second."""
+"""Asked about at once, each in a question of its own; those that would be asked for first."""
 MOST_CLAUSES = 12
 """Shown to the model, the last ones said."""
 LONGEST = 160
 """Characters of a clause."""
 UNREAD = ("gpu",)
 """Known by name or not at all."""
-TOKENS_A_FIELD = 64
-"""Its name, a quote and a value."""
+TOKENS = 96
+"""Of a reply, at most: a name, a quote and a value."""
 
 _BREAKS = re.compile(r"(?<=[.!?])\s+|[;\n]+|,\s+|\s+(?:and|but|while)\s+")
 
-HEAD = """A person describes a task to an advisor. Fill in what their words say. What they do not say is null.
+HEAD = """A person describes a task to an advisor. Fill in what their words say; what they do not say is null.
 
 """
 
@@ -83,61 +83,61 @@ def _values(name: str, clause: str, free: Sequence[Numeral], text: str) -> Itera
                 yield value, numeral.start
 
 
-def schema(asked: Sequence[Opening]) -> dict[str, Any]:
-    """A JSON schema: every field is null, or a quote and a value that the quote grounds."""
+def schema(asked: Opening) -> dict[str, Any]:
+    """A JSON schema: the field is null, or a quote and a value that the quote grounds."""
+    said = [
+        {
+            "type": "object",
+            "properties": {"quote": {"enum": [quote]}, "value": {"enum": list(values)}},
+            "required": ["quote", "value"],
+            "additionalProperties": False,
+        }
+        for quote, values in asked.values.items()
+    ]
     return {
         "type": "object",
-        "properties": {
-            one.name: {
-                "anyOf": [
-                    {"type": "null"},
-                    *(
-                        {
-                            "type": "object",
-                            "properties": {"quote": {"enum": [quote]}, "value": {"enum": list(values)}},
-                            "required": ["quote", "value"],
-                            "additionalProperties": False,
-                        }
-                        for quote, values in one.values.items()
-                    ),
-                ]
-            }
-            for one in asked
-        },
-        "required": [one.name for one in asked],
+        "properties": {asked.name: {"anyOf": [{"type": "null"}, *said]}},
+        "required": [asked.name],
         "additionalProperties": False,
     }
 
 
-def prompt(asked: Sequence[Opening]) -> str:
+def prompt(asked: Opening) -> str:
     """For a plain completion, since a base need not have a chat template."""
-    fields = "".join(
-        f"- {one.name}{f' ({FIELDS[one.name].unit})' if FIELDS[one.name].unit else ''}: {FIELDS[one.name].meaning}\n"
-        for one in asked
+    field = FIELDS[asked.name]
+    unit = f" ({field.unit})" if field.unit else ""
+    said = "".join(f"- {clause}\n" for clause in asked.values)
+    return (
+        f"{HEAD}Field:\n- {asked.name}{unit}: {field.meaning}\n\nTheir words:\n{said}\n"
+        "As JSON, null or a quote of their words and its value:\n"
     )
-    said = "".join(f"- {clause}\n" for clause in dict.fromkeys(quote for one in asked for quote in one.values))
-    return f"{HEAD}Fields:\n{fields}\nTheir words:\n{said}\nAs JSON, each field null or a quote of their words and its value:\n"
 
 
-def claimed(reply: str, turns: Sequence[Turn], read: Sequence[Claim], reader: str) -> list[Claim]:
-    """The claims of a model's reply that hold; everything else is dropped, a reply that is no JSON whole.
+def claimed(replies: Mapping[str, str], turns: Sequence[Turn], read: Sequence[Claim], reader: str) -> list[Claim]:
+    """The claims of a model's replies, by field, that hold; everything else is dropped, as is a reply that is no JSON.
 
     A number that stands for a field already, or that the model takes for several, is dropped too.
     """
-    try:
-        said = json.loads(reply)
-    except ValueError:
-        return []
     known = {claim.name for claim in read}
     taken = {(claim.turn, claim.numeral) for claim in read if claim.numeral is not None}
     found = []
-    for name, entry in said.items() if isinstance(said, dict) else ():
-        if name in FIELDS and name not in known and name not in UNREAD and isinstance(entry, dict):
+    for name, reply in replies.items():
+        entry = _entry(reply, name)
+        if name in FIELDS and name not in known and name not in UNREAD and entry is not None:
             claim = _claim(name, entry.get("quote"), entry.get("value"), turns, reader)
             if claim is not None and grounded(claim, turns) and (claim.turn, claim.numeral) not in taken:
                 found.append(claim)
     uses = Counter((claim.turn, claim.numeral) for claim in found if claim.numeral is not None)
     return [claim for claim in found if claim.numeral is None or uses[claim.turn, claim.numeral] == 1]
+
+
+def _entry(reply: str, name: str) -> dict[str, Any] | None:
+    try:
+        said = json.loads(reply)
+    except ValueError:
+        return None
+    entry = said.get(name) if isinstance(said, dict) else None
+    return entry if isinstance(entry, dict) else None
 
 
 def _claim(name: str, quote: Any, value: Any, turns: Sequence[Turn], reader: str) -> Claim | None:

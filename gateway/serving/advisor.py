@@ -58,7 +58,7 @@ class Advisor:
 
     def __init__(self, settings: Settings, resolver: Resolver, pool: Pool, telemetry: Telemetry) -> None:
         self._settings, self.telemetry = settings, telemetry
-        self.reader = Reader(pool, tuple(resolver.bases.values()), window=settings.engine_max_model_len)
+        self.reader = Reader(pool, tuple(resolver.bases.values()))
 
     def reply(self, turns: Sequence[Turn], claims: Sequence[Claim]) -> list[str]:
         """Paragraphs. Reads the disk."""

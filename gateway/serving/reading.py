@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,36 +47,42 @@ class Reading:
 
 
 class Reader:
-    def __init__(self, pool: Pool, bases: Sequence[AdaptedModel], *, window: int) -> None:
-        """`window`: tokens of a prompt and its answer together."""
-        self._pool, self._bases, self._window = pool, bases, window
+    def __init__(self, pool: Pool, bases: Sequence[AdaptedModel]) -> None:
+        self._pool, self._bases = pool, bases
 
     async def read(self, turns: Sequence[Turn], said: Sequence[Claim]) -> Reading:
-        """What the first base that has a ready engine reads where `said` left something open."""
+        """What the first base that has a ready engine reads where `said` left something open, within `TIME_LIMIT_S`."""
         asked = await asyncio.to_thread(extraction.openings, turns, said)
         base = self._ready_base()
         if not asked or base is None:
             return Reading()
-        tally = Tally()
+        replies: dict[str, str] = {}
+        tallies = [Tally() for _ in asked]
         try:
-            async with asyncio.timeout(TIME_LIMIT_S):
-                reply = await self._ask(base, asked, tally)
-        except (GraftError, TimeoutError) as error:
-            log.warning("%s did not read for the advisor: %s", base.name, error or f"no answer in {TIME_LIMIT_S:g} s")
-            return Reading()
-        claims = await asyncio.to_thread(extraction.claimed, reply, turns, said, base.name)
-        return Reading(tuple(claims), tally.usage or Usage())
+            # side by side: a batch of four takes an engine little longer than one
+            async with asyncio.timeout(TIME_LIMIT_S), asyncio.TaskGroup() as group:
+                for opening, tally in zip(asked, tallies, strict=True):
+                    group.create_task(self._fill(replies, base, opening, tally))
+        except TimeoutError:
+            log.warning("%s read %d of %d fields in %g s for the advisor", base.name, len(replies), len(asked), TIME_LIMIT_S)
+        claims = await asyncio.to_thread(extraction.claimed, replies, turns, said, base.name)
+        return Reading(tuple(claims), _sum(tally.usage for tally in tallies))
+
+    async def _fill(self, replies: dict[str, str], base: AdaptedModel, opening: Opening, tally: Tally) -> None:
+        try:
+            replies[opening.name] = await self._ask(base, opening, tally)
+        except GraftError as error:
+            log.warning("%s did not read %s for the advisor: %s", base.name, opening.name, error)
 
     def _ready_base(self) -> AdaptedModel | None:
         states = self._pool.engine_state()
         ready = (base for base in self._bases if any(one["state"] == "ready" for one in states.get(base.name, ())))
         return next(ready, None)
 
-    async def _ask(self, base: AdaptedModel, asked: Sequence[Opening], tally: Tally) -> str:
+    async def _ask(self, base: AdaptedModel, opening: Opening, tally: Tally) -> str:
         fields: dict[str, Any] = {
-            "model": base.name, "prompt": extraction.prompt(asked), "temperature": 0,
-            "max_tokens": min(extraction.TOKENS_A_FIELD * len(asked), self._window // 4),
-            "structured_outputs": {"json": extraction.schema(asked)},
+            "model": base.name, "prompt": extraction.prompt(opening), "temperature": 0, "max_tokens": extraction.TOKENS,
+            "structured_outputs": {"json": extraction.schema(opening)},
         }  # fmt: skip
         ask = read(msgspec.json.encode(fields), ROUTE)
         body = compose(ask, base, ROUTE)
@@ -84,3 +90,8 @@ class Reader:
             answer = await whole(upstream, Renaming(ask, base), tally)
         choices = msgspec.json.decode(answer, type=_Completion).choices
         return choices[0].text if choices else ""
+
+
+def _sum(counted: Iterable[Usage | None]) -> Usage:
+    known = [one for one in counted if one is not None]
+    return Usage(sum(one.prompt_tokens for one in known), sum(one.completion_tokens or 0 for one in known))

@@ -116,9 +116,13 @@ def test_a_bare_answer_is_to_the_question_before_it_where_only_one_can_be_meant(
     assert facts("hi", "advisor:Tell me more.", "250") == {}
 
 
+def as_replies(said: dict[str, Any]) -> dict[str, str]:
+    return {name: json.dumps({name: entry}) for name, entry in said.items()}
+
+
 def by_model(turns: list[Turn], said: dict[str, Any]) -> dict[str, Any]:
     plain = read(turns)
-    return settle(turns, [*plain, *claimed(json.dumps(said), turns, plain, "base")]).stated.given()
+    return settle(turns, [*plain, *claimed(as_replies(said), turns, plain, "base")]).stated.given()
 
 
 GATHERED = [Turn("Our data set has grown to 1,200 by now. We want to tell angry letters from friendly ones. It moves weekly.")]
@@ -180,27 +184,20 @@ def test_one_number_is_one_fact() -> None:
     "words_of_a_model", ["", "{", "[]", "null", '"n_examples"', '{"n_examples": {"quote": 3, "value": []}}']
 )
 def test_a_reply_that_is_no_such_json_says_nothing(words_of_a_model: str) -> None:
-    assert claimed(words_of_a_model, GATHERED, [], "base") == []
+    assert claimed({"n_examples": words_of_a_model}, GATHERED, [], "base") == []
 
 
 def test_the_schema_leaves_nothing_to_invent() -> None:
-    asked = openings(GATHERED, read(GATHERED))
-    made = schema(asked)
-    assert (
-        set(made["required"]) == set(made["properties"]) == {one.name for one in asked} >= {"n_examples", "knowledge_changes"}
-    )
-    for entry in made["properties"].values():
-        null, *filled = entry["anyOf"]
+    values: dict[str, list[list[Any]]] = {}
+    for one in openings(GATHERED, read(GATHERED)):
+        made = schema(one)
+        assert made["required"] == [one.name]
+        null, *filled = made["properties"][one.name]["anyOf"]
         assert null == {"type": "null"}
-        assert all(quote in GATHERED[0].text for one in filled for quote in one["properties"]["quote"]["enum"])
-
-    def values(name: str) -> list[list[Any]]:
-        return [one["properties"]["value"]["enum"] for one in made["properties"][name]["anyOf"][1:]]
-
-    assert values("n_examples") == [[1200]]
-    assert values("knowledge_changes") == [[True]]
-    assert values("task_type") == [["classification"]]
-    assert "Our data set has grown to 1,200 by now" in prompt(asked)
+        assert all(quote in GATHERED[0].text for entry in filled for quote in entry["properties"]["quote"]["enum"])
+        assert all(quote in prompt(one) for quote in one.values)
+        values[one.name] = [entry["properties"]["value"]["enum"] for entry in filled]
+    assert values == {"n_examples": [[1200]], "task_type": [["classification"]], "knowledge_changes": [[True]]}
 
 
 def test_a_model_reads_a_few_fields_at_once_those_that_decide_first() -> None:
@@ -273,8 +270,8 @@ def test_whatever_the_plain_reader_says_stands_in_the_text(text: str) -> None:
 )
 def test_no_reply_of_a_model_adds_a_number_that_the_user_did_not_write(text: str, reply_: dict[str, tuple[str, Any]]) -> None:
     turns = [Turn(text)]
-    replied = json.dumps({name: {"quote": quote, "value": value} for name, (quote, value) in reply_.items()})
-    for claim in claimed(replied, turns, [], "base"):
+    replied = {name: {"quote": quote, "value": value} for name, (quote, value) in reply_.items()}
+    for claim in claimed(as_replies(replied), turns, [], "base"):
         if not isinstance(claim.value, (bool, str)):
             assert any(
                 abs(claim.value - number * factor) <= 1e-3 * max(1, claim.value)

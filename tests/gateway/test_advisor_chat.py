@@ -99,9 +99,9 @@ def test_a_base_reads_the_rest_under_a_schema_and_is_not_believed_without_proof(
     assert f'- n_examples: 1,200 rows, from "Our data set has grown to 1,200 by now.", as {BASE} read it' in said
     assert "knowledge_changes" not in said
     sent = json.loads(reading.stub()["last_body"])
-    rows = sent["structured_outputs"]["json"]["properties"]["n_examples"]["anyOf"]
-    assert rows[0] == {"type": "null"}
-    assert rows[1]["properties"]["value"] == {"enum": [1200]}
+    (entry,) = sent["structured_outputs"]["json"]["properties"].values()
+    assert entry["anyOf"][0] == {"type": "null"}
+    assert all(one["properties"]["quote"]["enum"][0] in OPEN for one in entry["anyOf"][1:])
     assert (sent["model"], sent["temperature"]) == (BASE, 0)
     assert answer.usage is not None
     assert answer.usage.completion_tokens > 0
@@ -111,13 +111,13 @@ def test_a_base_reads_the_rest_under_a_schema_and_is_not_believed_without_proof(
 def test_a_model_that_talks_nonsense_changes_nothing(shared: Gateway) -> None:
     before = shared.stub()["asked"]
     assert "I count only what you say yourself" in ask(shared, OPEN)
-    assert shared.stub()["asked"] == before + 1
+    assert shared.stub()["asked"] == before + 2
 
 
 @pytest.mark.parametrize("states", [{}, {BASE: [{"state": "starting"}]}, {BASE: [{"state": "ready"}]}])
 def test_without_an_engine_that_answers_nobody_reads_and_nothing_fails(states: dict[str, Any]) -> None:
     pool = cast(Pool, Engineless(states))
-    reader = Reader(pool, [AdaptedModel(BASE, 0, BASE)], window=2048)
+    reader = Reader(pool, [AdaptedModel(BASE, 0, BASE)])
     assert asyncio.run(reader.read([Turn(OPEN)], [])) == Reading()
 
 
