@@ -15,6 +15,7 @@ from advisor.bakeoff.contract import Arm
 from advisor.bakeoff.playing import UNTAUGHT
 from advisor.candidates import CANDIDATES
 from advisor.ranking import Ranked
+from advisor.utility import SEARCHED
 
 LEARNS = {
     "knn_few_shot": "in_context", "many_shot": "in_context", "head": "tuning", "prompt_tuning": "tuning", "lora": "tuning",
@@ -71,9 +72,11 @@ def _arm(name: str, ranked: Ranked | None, frozen: int, *, foretold: bool) -> Ar
     added_s = (ranked.cost.get("added_ms", 0.0) if ranked else 0.0) / 1000
     trains_s = ranked.cost.get("train_seconds", 0.0) if ranked else CLIMBS_FROM_S
     chooses = METHODS[CANDIDATES[name].method].chooser is not None
+    asked_s = ROW_S + (added_s if name in SEARCHED else 0.0)  # what stands before every question is read once
+    tried_s = ROW_S + (added_s if name in (*SEARCHED, "many_shot") else 0.0)
     return Arm(
         name=name, learns=LEARNS.get(name, ""), climbs=trains_s >= CLIMBS_FROM_S, is_noisy=name in NOISY,
-        making_s=0.0 if name == UNTAUGHT else OPENING_S + trains_s + (TRIED * (ROW_S + added_s) if chooses else 0.0),
-        asking_s=frozen * (ROW_S + added_s),
+        making_s=0.0 if name == UNTAUGHT else OPENING_S + trains_s + (TRIED * tried_s if chooses else 0.0),
+        asking_s=frozen * asked_s,
         predicted=ranked.quality if ranked is not None and foretold else None,
     )  # fmt: skip

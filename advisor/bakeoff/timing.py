@@ -9,8 +9,8 @@ from advisor.bakeoff.contract import Arm, Cell
 
 FIXED_SHARE = 0.3
 """Of making an arm: opening models and scoring, which fewer rows do not shorten. Only until two sizes were played."""
-SLOWEST, FASTEST = 20.0, 0.2
-"""Times what was guessed; beyond, a guess is not one of speed."""
+KNOWN_AFTER_S = 120.0
+"""Of playing: before, how long things took says more of opening them than of how fast this machine is."""
 
 
 @dataclass
@@ -53,4 +53,4 @@ class Timing:
                 first.setdefault(cell.arm, cell)
         guessed = sum(self.guessed[name] for name in first)
         took = sum(cell.making_s + cell.asking_s for cell in first.values())
-        return min(SLOWEST, max(FASTEST, took / guessed)) if guessed and took else 1.0
+        return (took + KNOWN_AFTER_S) / (guessed + KNOWN_AFTER_S)

@@ -20,8 +20,9 @@ def print_outcome(result: dict[str, Any]) -> None:
     known = bakeoff["compute_s"] - bakeoff["spent_s"]
     more = f", {known:.0f} s more were known from before" if known > 1 else ""
     out.print(f"{result['frozen']} rows were asked; {bakeoff['spent_s']:.0f} s were spent{more}", markup=False, soft_wrap=True)
-    verdict = bakeoff["verdict"]
-    out.print(f"{verdict['winner']} wins: {verdict['reason']}.", markup=False, soft_wrap=True)
+    verdict, others = bakeoff["verdict"], [arm["arm"] for arm in arms if arm["reason"]]
+    among = f" Of {', '.join(others)} it is not known." if others else ""
+    out.print(f"{verdict['winner']} wins: {verdict['reason']}.{among}", markup=False, soft_wrap=True)
 
 
 _HOW = {"not begun": "not begun", "dropped": "left behind", "failed": "not played"}
