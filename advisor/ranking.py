@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from adapters.bases import BaseFacts
@@ -22,7 +22,7 @@ from advisor.evidence import Evidence, Found, by_name, number
 from advisor.predicting import best, predict
 from advisor.predicting.contract import Predicted
 from advisor.predicting.features import family
-from advisor.predicting.figures import Outcomes, Published, outcomes, published
+from advisor.predicting.figures import Outcomes, Published, is_small, outcomes, published
 from advisor.predicting.typical import Typical, typical
 from advisor.reason import Reason, because
 from advisor.rules.applying import Applied, applied, changed
@@ -42,6 +42,12 @@ class Figures:
 
     published: Published = field(default_factory=published)
     outcomes: Outcomes = field(default_factory=outcomes)
+
+
+@lru_cache(maxsize=2)
+def shipped(*, small: bool) -> Figures:
+    """The same object each time, so that a decision can be taken over from one before."""
+    return Figures(outcomes=outcomes(small=small))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +146,7 @@ def decide(
 ) -> Decision:  # fmt: skip
     """`found` is complete; `before`: a decision on the same but for the `other` names, or for whichever do differ. What rests
     on none of them is taken over. Raises InvalidInput for an unknown profile."""
-    figures = figures or Figures()
+    figures = figures or shipped(small=is_small(number(found, "params_b")))
     methods = applicable(found)
     last = before if before is not None and before.figures is figures and tuple(before.points) == methods else None
     moved = frozenset() if last is None else other or changed(found, last.found)

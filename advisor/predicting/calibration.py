@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from advisor import ranking
+from advisor.evidence import Evidence
 from advisor.predicting import best, fitting
 from advisor.predicting.contract import NORMAL_90, TELLING, Predicted, logit, sigmoid
 from advisor.predicting.features import logit_noise
-from advisor.predicting.figures import Outcomes, Published
+from advisor.predicting.figures import Off, Outcomes, Published
 from advisor.predicting.fitting import FEWEST_TASKS, Setting
 from advisor.predicting.measured import measured, posterior
 
@@ -24,6 +25,7 @@ TEMPERATURES = (0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0)
 USUAL_DRIFT = 0.15
 LEAST_DRIFT, MOST_DRIFT = 0.05, 3.0
 NARROWEST, WIDEST = 1.2, 4.0
+SCEPTICAL = 2.0
 FEWEST = 30
 """Errors below which nothing is made of them."""
 TEST_ROWS = 200
@@ -43,27 +45,67 @@ class Foretold:
     """Of these methods the one that scored most, over all seeds."""
 
 
-def drift(settings: Sequence[Setting]) -> float:
-    """Spread of held-out logits round measured ones, less what both owe to sampling; what rests on many rows weighs most.
-    Pairs in which one is nothing or all say nothing: there a logit is as large as the rows are many."""
+def optimism(settings: Sequence[Setting]) -> dict[str, float]:
+    """By method, logits by which what was measured of it is above what it scored: mean over tasks, drawn towards none by
+    SCEPTICAL tasks."""
+    made = {}
+    for method, pairs in _pairs(settings).items():
+        tasks: dict[str, list[float]] = defaultdict(list)
+        for task, score, evidence in pairs:
+            tasks[task].append(posterior(evidence, 0.0).mean - logit(score))
+        whole = sum(statistics.fmean(some) for some in tasks.values())
+        made[method] = round(whole / (len(tasks) + SCEPTICAL), 4)
+    return made
+
+
+def drift(settings: Sequence[Setting], optimism: Mapping[str, float]) -> float:
+    """Spread of held-out logits round measured ones, less what both owe to sampling; what rests on many rows weighs most."""
     squares = []
-    for one in settings:
-        for method, score in one.scores.items():
-            evidence = measured(method, one.found)
-            if evidence is not None and all(TELLING < value < 1 - TELLING for value in (score, float(evidence.value or 0.0))):
-                noise = logit_noise(evidence) + 1 / (TEST_ROWS * score * (1 - score))
-                squares.append(((logit(score) - posterior(evidence, 0.0).mean) ** 2 - noise, noise**-2))
+    for method, pairs in _pairs(settings).items():
+        for _, score, evidence in pairs:
+            noise = logit_noise(evidence) + 1 / (TEST_ROWS * score * (1 - score))
+            said = posterior(evidence, 0.0, optimism.get(method, 0.0))
+            squares.append(((logit(score) - said.mean) ** 2 - noise, noise**-2))
     if len(squares) < FEWEST:
         return USUAL_DRIFT
     mean = sum(square * weight for square, weight in squares) / sum(weight for _, weight in squares)
     return round(min(MOST_DRIFT, max(LEAST_DRIFT, math.sqrt(max(0.0, mean)))), 3)
 
 
+def _pairs(settings: Sequence[Setting]) -> dict[str, list[tuple[str, float, Evidence]]]:
+    """By method: task, score, and what was measured before. Pairs in which one is nothing or all say nothing: there a logit is
+    as large as the rows are many."""
+    made = defaultdict(list)
+    for one in settings:
+        for method, score in one.scores.items():
+            evidence = measured(method, one.found)
+            if evidence is not None and all(TELLING < value < 1 - TELLING for value in (score, float(evidence.value or 0.0))):
+                made[method].append((one.task, score, evidence))
+    return made
+
+
+def rules_off(settings: Sequence[Setting], published: Published, whole: Outcomes) -> dict[str, dict[str, float]]:
+    """By method, how far what the rules expect is from what came: mean and variance over tasks, which all weigh the same."""
+    errors: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for one in settings:
+        decision = ranking.decide(one.found, figures=ranking.Figures(published, whole))
+        for method, score in one.scores.items():
+            if method in decision.points:
+                errors[method][one.task].append(decision.usual.of(decision.points[method]).mean - logit(score))
+    made = {}
+    for method, tasks in errors.items():
+        if len(tasks) >= FEWEST_TASKS - 1:
+            mean = statistics.fmean(statistics.fmean(some) for some in tasks.values())
+            spread = statistics.fmean(statistics.fmean((one - mean) ** 2 for one in some) for some in tasks.values())
+            made[method] = {"mean": round(mean, 4), "variance": round(spread, 4)}
+    return made
+
+
 def foretold(settings: Sequence[Setting], published: Published, whole: Outcomes, ridge: float) -> Iterator[Foretold]:
     """Every setting with at least two methods played, by the arms of the other tasks."""
     means = _means(settings)
     for task in sorted({one.task for one in settings}):
-        figures = ranking.Figures(published, _without(task, settings, whole, ridge))
+        figures = ranking.Figures(published, _without(task, settings, whole, ridge, published))
         for one in settings:
             if one.task != task or len(one.scores) < 2:
                 continue
@@ -116,14 +158,16 @@ def coverage(made: Sequence[Foretold]) -> float:
     return sum(inside) / len(inside)
 
 
-def _without(task: str, settings: Sequence[Setting], whole: Outcomes, ridge: float) -> Outcomes:
+def _without(task: str, settings: Sequence[Setting], whole: Outcomes, ridge: float, published: Published) -> Outcomes:
     others = fitting.cells_of(one for one in settings if one.task != task)
     arms = {
         method: dataclasses.replace(fitting.arm(method, cells, ridge), inflation=whole.arms[method].inflation)
         for method, cells in others.items()
         if method in whole.arms and len({cell.task for cell in cells}) >= FEWEST_TASKS - 1
     }
-    return dataclasses.replace(whole, arms=fitting.with_stand_ins(arms))
+    rest = [one for one in settings if one.task != task]
+    off = {name: Off(**one) for name, one in rules_off(rest, published, whole).items()}
+    return dataclasses.replace(whole, arms=fitting.with_stand_ins(arms), rules=off, optimism=optimism(rest))
 
 
 def _means(settings: Sequence[Setting]) -> dict[tuple[str, str, int], dict[str, float]]:

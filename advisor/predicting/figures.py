@@ -7,7 +7,7 @@ both). Standard library only.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,14 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
+class Off:
+    """What the rules expected of a method less what came, in logits, over tasks that they were not made from."""
+
+    mean: float
+    variance: float
+
+
+@dataclass(frozen=True, slots=True)
 class Outcomes:
     made_from: str
     arms: dict[str, Arm]
@@ -78,6 +86,11 @@ class Outcomes:
     """Spread, in logits, of a score on held-out rows round one that was measured on rows at hand, sampling aside."""
     temperature: float
     """Probabilities of being best are raised to 1 / temperature: above 1, they were too sure of themselves."""
+    optimism: dict[str, float] = field(default_factory=dict)
+    """By method, logits by which its measurement on rows at hand is above what it scores on others: rows at hand are more
+    like each other, and a row's nearest kin may lie in another fold."""
+    rules: dict[str, Off] = field(default_factory=dict)
+    """By method, where there are outcomes: how far to believe the rules beside a regression."""
 
 
 @lru_cache(maxsize=1)
@@ -89,14 +102,27 @@ def published() -> Published:
     )
 
 
-@lru_cache(maxsize=1)
-def outcomes() -> Outcomes:
-    return outcomes_from(json.loads((PRIORS / "outcomes.json").read_text()))
+SMALL_B = 0.5
+"""Billions of parameters up to which a base is foretold from outcomes of small ones: those get next to nothing out of examples
+in a prompt, and published results are of 2 to 7 billion."""
+
+
+def is_small(params_b: float | None) -> bool:
+    """Whether a base is; where its size is not known, it is not."""
+    return params_b is not None and params_b <= SMALL_B
+
+
+@lru_cache(maxsize=2)
+def outcomes(*, small: bool = False) -> Outcomes:
+    """Of bases of about this size."""
+    return outcomes_from(json.loads((PRIORS / ("outcomes.small.json" if small else "outcomes.json")).read_text()))
 
 
 def outcomes_from(raw: dict[str, Any]) -> Outcomes:
     return Outcomes(
         arms={name: _arm(one) for name, one in raw["arms"].items()},
+        optimism=raw.get("optimism", {}),
+        rules={name: Off(**one) for name, one in raw.get("rules", {}).items()},
         **{name: raw[name] for name in ("made_from", "shared", "reach", "drift", "temperature")},
     )
 

@@ -24,7 +24,7 @@ from advisor.predicting.measured import OWN_FEATURE
 
 FEWEST_TASKS = 4
 RIDGES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-"""Tasks' worth of variance that is added to a feature's own, of which those tried are told apart by tasks left out."""
+"""Tasks' worth of a feature's variance between tasks that is added to its own; told apart by tasks left out."""
 FAMILY_PRIOR = 1.0
 """Tasks that the mean of all families counts as, in the mean of each."""
 MOST_INFLATION = 4.0
@@ -97,7 +97,7 @@ def arm(method: str, cells: Sequence[Cell], ridge: float) -> Arm:
     # what is not known says nothing either way
     dx = np.nan_to_num(x - np.array([family_x[kind] for kind in kinds]).reshape(x.shape))
     xx, xz = ((dx * weight[:, None]).T @ one / weight.sum() for one in (dx, dz))
-    added = np.array([ridge * xx[j, j] / len(tasks) + 1e-6 for j in range(len(names))])
+    added = ridge * _between(dx, weight, [cell.task for cell in cells]) / len(tasks) + 1e-6
     noise = [float(np.mean([cell.seen[name].noise for cell in cells if name in cell.seen])) for name in names]
     return Arm(
         features=tuple(names), family_z=family_z,
@@ -114,6 +114,16 @@ def _weights(cells: Sequence[Cell]) -> Any:
     for cell in cells:
         counts[cell.task] += 1
     return np.array([1 / counts[cell.task] for cell in cells])
+
+
+def _between(dx: Any, weight: Any, tasks: Sequence[str]) -> Any:
+    """Of each feature the variance of its means over tasks. What differs between settings of one task, above all the number of
+    rows, is known from all of them; what differs between tasks only, from as many as there are tasks, and is not to be trusted
+    as far."""
+    places = {task: place for place, task in enumerate(sorted(set(tasks)))}
+    member = np.eye(len(places))[[places[task] for task in tasks]] * weight[:, None]
+    means = (member.T @ dx) / member.sum(axis=0)[:, None]
+    return (means**2).mean(axis=0)
 
 
 def _mean(values: Any, weight: Any, chosen: Any) -> Any:

@@ -34,10 +34,11 @@ def measured(method: str, found: Found) -> Evidence | None:
     return max(known, key=lambda one: float(one.value or 0.0), default=None)
 
 
-def posterior(score: Evidence, drift: float) -> Normal:
-    """Of the logit of the score on held-out rows, from the measurement alone; half a hit and half a miss are added to what was
-    counted, so that none of a few is not taken for never."""
+def posterior(score: Evidence, drift: float, optimism: float = 0.0) -> Normal:
+    """Of the logit of the score on held-out rows, from the measurement alone: `drift` is its spread beside sampling, `optimism`
+    by how much it is usually too high. Half a hit and half a miss are added to what was counted, so that none of a few is not
+    taken for never."""
     n = score.n or 0
     value = float(score.value or 0.0)
     held = (value * n + 0.5) / (n + 1) if n else value
-    return Normal(logit(held), logit_noise(score) + drift * drift)
+    return Normal(logit(held) - optimism, logit_noise(score) + drift * drift)

@@ -16,7 +16,7 @@ from advisor.evidence import Evidence, Found, number
 from advisor.predicting import regression
 from advisor.predicting.contract import NORMAL_90, Normal, Predicted
 from advisor.predicting.features import FEATURES, Seen, family, seen
-from advisor.predicting.figures import Arm, Outcomes, Published
+from advisor.predicting.figures import Arm, Off, Outcomes, Published
 from advisor.predicting.measured import CHANGES_WITH_ROWS, measured, posterior
 from advisor.predicting.typical import Typical, typical
 
@@ -59,7 +59,8 @@ def known(found: Found, methods: Sequence[str], outcomes: Outcomes) -> Known:
             how = f"regression on {', '.join(used)} over {arm.tasks} tasks ({outcomes.made_from})"
             forecasts[method] = regression.forecast(arm, features, kind), how
         if own is not None:
-            score = _at_these_rows(method, posterior(own, outcomes.drift), arm, features, found)
+            held = posterior(own, outcomes.drift, outcomes.optimism.get(method, 0.0))
+            score = _at_these_rows(method, held, arm, features, found)
             scores[method] = score, f"measured: {own.name}" + ("" if own.n is None else f" on {own.n:,} rows")
     return Known(outcomes, forecasts, scores, measured("rag", found) is not None)
 
@@ -78,7 +79,7 @@ def with_points(
         said = ["published levels and rules"]
         if method in known.forecasts:
             forecast, how = known.forecasts[method]
-            expected = expected.times(forecast)
+            expected = _as_right_as_they_were(expected, known.outcomes.rules.get(method)).times(forecast)
             said.append(how)
         elif method == "rag+lora" and known.is_read and {"rag", "lora", "few_shot"} <= made.keys():
             expected = expected.times(_lifted(made["rag"], made["lora"], made["few_shot"]))
@@ -93,6 +94,11 @@ def with_points(
             said.append(how)
         made[method] = Predicted(method, expected.mean, math.sqrt(expected.variance), common, reach, "; ".join(said))
     return made
+
+
+def _as_right_as_they_were(rules: Normal, off: Off | None) -> Normal:
+    """The rules' expectation, moved by what it was off by on outcomes, and no surer than it was right there."""
+    return rules if off is None else Normal(rules.mean - off.mean, max(rules.variance, off.variance))
 
 
 def evidence(predicted: Mapping[str, Predicted]) -> list[Evidence]:

@@ -152,4 +152,5 @@ def test_the_figures_that_are_shipped_name_what_they_were_made_from() -> None:
         assert raw["command"].startswith("python -m tests.bench advisor_")
         assert raw["about"]
     assert figures.outcomes().made_from
+    assert figures.outcomes(small=True).made_from != figures.outcomes().made_from
     assert {"lora", "full", "few_shot"} <= set(figures.outcomes().arms)

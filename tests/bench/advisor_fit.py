@@ -54,7 +54,9 @@ def fitted(settings: Sequence[Setting], made_from: str) -> dict[str, Any]:
         return raw
     raw |= {"drift": calibration.USUAL_DRIFT, "temperature": 1.0}
     if reading.has_features(settings):
-        raw["drift"] = calibration.drift(settings)
+        raw["optimism"] = calibration.optimism(settings)
+        raw["drift"] = calibration.drift(settings, raw["optimism"])
+    raw["rules"] = calibration.rules_off(settings, figures.published(), figures.outcomes_from(raw))
     whole = figures.outcomes_from(raw)
     made = list(calibration.foretold(settings, figures.published(), whole, raw["ridge"]))
     raw["reach"] = calibration.reach(made)

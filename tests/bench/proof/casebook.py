@@ -69,7 +69,7 @@ def agreements(casebook: Path, facts: Path | None) -> Iterator[Agreed]:
     them; without it the shipped ones are used."""
     cases = [json.loads(line) for line in casebook.read_text().splitlines()]
     for paper in sorted({case["paper"] for case in cases}):
-        made = ranking.Figures() if facts is None else _without(paper, cases, facts)
+        made = None if facts is None else _without(paper, cases, facts)
         for case in cases:
             if case["paper"] != paper or case["winner_family"] not in WON:
                 continue
