@@ -17,7 +17,7 @@ from adapters.bases import BaseFacts
 from adapters.errors import InvalidInput
 from adapters.tuning import machine, shapes
 from advisor import bills, plan, ranking, utility
-from advisor.evidence import Evidence, Found, by_name, number
+from advisor.evidence import STATED, Evidence, Found, by_name, number
 from advisor.plan import Names
 from advisor.predicting.typical import missing
 from advisor.ranking import Decision, Figures, Ranked
@@ -118,8 +118,9 @@ def from_dataset(
 
     utility.weights_of(profile)
     facts = None if base_folder is None else bases.facts(base_folder)
+    data = open_dataset(path, shown_as=shown_as)
     found = measuring.measure(
-        open_dataset(path, shown_as=shown_as).examples, documents=docs, base_folder=base_folder,
+        data.examples, documents=docs, base_folder=base_folder, kind=_kind(data.form, stated),
         test=None if test is None else open_dataset(test).examples, seed=SEED, said=said,
         budget_s=measuring.BUDGET_S if budget_s is None else budget_s,
     )  # fmt: skip
@@ -129,6 +130,13 @@ def from_dataset(
         found = [*found, *stated.evidence()]
     names = Names(shown_as or str(path), base_name, "DOCS" if docs is None else str(docs))
     return advise(found, facts=facts, names=names, profile=profile)
+
+
+def _kind(form: str, stated: Stated | None) -> tuple[str, str] | None:
+    """Of task, and how that is known without a guess: a few rows of many labels do not look like what they are."""
+    if stated is not None and stated.task_type is not None:
+        return stated.task_type, STATED
+    return ("classification", "the rows name their answers labels") if form == "labelled" else None
 
 
 def advise(

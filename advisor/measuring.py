@@ -50,12 +50,14 @@ def measure(
     documents: Path | Sequence[Passage] | None = None,
     base_folder: Path | None = None,
     test: Sequence[Example] | None = None,
+    kind: tuple[str, str] | None = None,
     seed: int = 0,
     budget_s: float = BUDGET_S,
     patience: float = PATIENCE,
     said: Said = lambda _: None,
 ) -> list[Evidence]:
-    """All evidence there is about at least one row. `documents`: a folder, or passages of it; `test`: rows set aside.
+    """All evidence there is about at least one row. `documents`: a folder, or passages of it; `test`: rows set aside; `kind`:
+    of task, and how that is known, where it need not be guessed.
 
     `said` is told in one sentence what is being done. Raises InvalidInput for no rows, or a folder that holds no document or
     no base.
@@ -65,7 +67,7 @@ def measure(
     began = time.monotonic()
     said("opening the models")
     return measured(
-        examples, opened(base_folder), documents=documents, test=test, seed=seed, budget_s=budget_s,
+        examples, opened(base_folder), documents=documents, test=test, kind=kind, seed=seed, budget_s=budget_s,
         deadline=began + patience * budget_s, said=said,
     )  # fmt: skip
 
@@ -79,17 +81,17 @@ def opened(base_folder: Path | None) -> Models:
 
 def measured(
     examples: Sequence[Example], models: Models, *, documents: Path | Sequence[Passage] | None, test: Sequence[Example] | None,
-    seed: int, budget_s: float, deadline: float, said: Said,
+    kind: tuple[str, str] | None, seed: int, budget_s: float, deadline: float, said: Said,
 ) -> list[Evidence]:  # fmt: skip
     """`deadline`: a reading of time.monotonic()."""
     base, encoder = models.base, models.encoder
     said(f"reading {len(examples):,} rows")
-    found = profile(examples, counting=None if base is None else base.counting(), test=test, seed=seed)
+    found = profile(examples, counting=None if base is None else base.counting(), test=test, seed=seed, kind=kind)
     said("comparing them with everyday text")
     found += _shift(examples, encoder, seed)
     pieces = budget_s * ENCODING_SHARE * PIECES_PER_S * (1 if documents is None else 0.5)
-    kind = text(by_name(found), "task_type")
-    rows = _encoded(examples, encoder, pieces, base, seed, said, is_classification=kind == "classification")
+    is_classification = text(by_name(found), "task_type") == "classification"
+    rows = _encoded(examples, encoder, pieces, base, seed, said, is_classification=is_classification)
     found += _learnability(rows, len(examples))
     books = None
     if documents is not None:

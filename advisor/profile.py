@@ -34,9 +34,11 @@ MOST_READ = 1000
 
 
 def profile(
-    examples: Sequence[Example], *, counting: Counting | None = None, test: Sequence[Example] | None = None, seed: int = 0
-) -> list[Evidence]:
-    """Evidence about at least one row; `counting` is the base's, `test` the rows that were set aside to judge by."""
+    examples: Sequence[Example], *, counting: Counting | None = None, test: Sequence[Example] | None = None, seed: int = 0,
+    kind: tuple[str, str] | None = None,
+) -> list[Evidence]:  # fmt: skip
+    """Evidence about at least one row; `counting` is the base's, `test` the rows that were set aside to judge by. `kind`: of
+    task, and how that is known; guessed where it is not given."""
     n = len(examples)
     answers = defaultdict(list)
     for example in examples:
@@ -56,9 +58,9 @@ def profile(
     ]  # fmt: skip
     if test:
         found.append(_leakage(examples, test))
-    kind, how = task_type(examples)
-    found.append(Evidence("task_type", kind, "", how, n))
-    found += _labels(examples) if kind == "classification" else []
+    is_of, how = kind or task_type(examples)
+    found.append(Evidence("task_type", is_of, "", how, n))
+    found += _labels(examples) if is_of == "classification" else []
     return found + _texts(asked, examples, seed)
 
 

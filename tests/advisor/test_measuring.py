@@ -247,3 +247,10 @@ def test_of_many_passages_those_that_share_words_with_a_row_are_encoded(encoder:
     assert 0 < few.covered < len(rows)
     found = by_name(in_documents(few, rows, encoder.encode([row.question for row in rows]), seed=0))
     assert (found["answers_in_documents"].n, found["answers_in_documents"].value) == (few.covered, 1.0)
+
+
+def test_rows_that_name_their_answers_labels_are_a_classification(tmp_path: Path) -> None:
+    file = tmp_path / "languages.jsonl"
+    file.write_text("".join(json.dumps({"text": f"word {n}", "label": f"language {n}"}) + "\n" for n in range(8)))
+    found = {one.name: one for one in from_dataset(file, gpu_gib=8.0).evidence}
+    assert (found["task_type"].value, found["n_classes"].value) == ("classification", 8)

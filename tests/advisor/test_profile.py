@@ -38,6 +38,13 @@ def test_the_kind_of_task_is_read_off_the_answers(kind: str, pairs: list[tuple[s
     assert how.startswith("guessed")
 
 
+def test_a_kind_of_task_that_is_known_is_not_guessed() -> None:
+    rows = examples(*[(f"text {n}", f"language {n}") for n in range(6)])
+    assert task_type(rows)[0] != "classification"
+    found = by_name(profile(rows, kind=("classification", "the rows name their answers labels")))
+    assert (found["task_type"].value, found["n_classes"].value) == ("classification", 6)
+
+
 def test_repeated_and_contradicting_rows_are_counted() -> None:
     said = found(
         ("Where is it?", "here, on the table"), ("where  is it?", "Here, on the table"), ("Where is it?", "gone for good")

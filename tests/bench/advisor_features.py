@@ -112,6 +112,7 @@ def _line(task: Task, size: int, seed: int, models: Any, budget_s: float) -> dic
         documents = _passages(task) if task.has_documents else None
         found = measured(
             task.train(task.rows(size, seed)), models, documents=documents, test=None, seed=seed, budget_s=budget_s,
+            kind=("classification", "the rows name their answers labels") if task.labels else None,
             deadline=float("inf"), said=lambda _: None,
         )  # fmt: skip
     except Exception as error:
