@@ -42,12 +42,13 @@ class Served:
     def graft_json(self, *arguments: str) -> Any:
         return json.loads(self.graft(*arguments, "--json").stdout)
 
-    def wait_ready(self) -> None:
+    def wait_ready(self, path: str = "/health/ready") -> None:
+        """Until every engine answers; with `/health/live`, until the gateway does."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.logs()
             try:
-                with urllib.request.urlopen(f"{self.url}/health/ready", timeout=5) as answer:
+                with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as answer:
                     if answer.status == 200:
                         return
             except OSError:

@@ -1,6 +1,6 @@
 """The whole job on real parts: SmolLM2 on a real vLLM behind `graft serve`, the unmodified OpenAI client, real tuning.
 
-One server for the file; the tests build on each other from top to bottom, as a newcomer's first hour does.
+The tests build on each other from top to bottom, as a newcomer's first hour does.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +21,11 @@ from adapters.data.dataset import open_dataset
 from adapters.data.tokens import prompt_ids
 from gateway.cli.tour import EXAMPLE, NAME
 from gateway.settings import load
-from tests.flows.serving import Served, children_of, command_of, processes_matching, serving, wait_gone
+from tests.flows.serving import Served, children_of, command_of, processes_matching, wait_gone
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 FRANCE = [{"role": "user", "content": "What is the capital of France? Answer in one word."}]
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving(tmp_path_factory.mktemp("graft")) as served:
-        yield served
-        below = children_of(served.process.pid)
-    left = [command_of(pid) for pid in below if command_of(pid)]
-    assert left == [], "a clean stop leaves no process"
 
 
 def ask(served: Served, model: str, messages: Any = FRANCE, **more: Any) -> Any:

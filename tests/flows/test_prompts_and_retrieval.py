@@ -1,16 +1,15 @@
 """Prompts and documents on a real vLLM: the unmodified OpenAI client from files to cited answers, and a kill in mid-ingest.
 
-One server for the file; the last test ends it with kill -9, as everything below it, and starts another on its home.
+On the server that flows share. The last test kills its gateway, which `graft serve` starts again on the same home.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,11 @@ import pytest
 from openai import OpenAI
 from openai.types.responses import Response, ResponseOutputText
 
-from tests.flows.serving import Served, children_of, processes_matching, serving, wait_gone
+from tests.flows.serving import Served, children_of, command_of, processes_matching, wait_gone
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
 
 BASE, ENCODER = "smollm2", "minilm"
-SETTINGS = {
-    "GRAFT_BASES": json.dumps([{"name": BASE, "model": BASE, "flags": ["--enforce-eager"]}]),
-    "GRAFT_ENGINE_MAX_MODEL_LEN": "1024",
-}
 PLANS = """# Plans
 
 ## Basic
@@ -79,9 +74,9 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with serving(tmp_path_factory.mktemp("graft"), **SETTINGS) as served:
-        yield House(served)
+def fresh(served: Served) -> House:
+    served.wait_ready()  # tests of other files may have killed its engine
+    return House(served)
 
 
 @pytest.fixture(scope="module")
@@ -213,17 +208,16 @@ def test_a_kill_in_the_middle_of_an_ingest_loses_nothing_and_shows_nothing_by_ha
     for encoder in processes_matching("gateway.retrieval.child", served.process.pid):
         os.kill(encoder, signal.SIGKILL)
     until(lambda: len(list(prepared.glob("[!.]*"))) >= 6)  # with another encoder
-    below = children_of(served.process.pid)
-    os.killpg(served.process.pid, signal.SIGKILL)
-    served.process.wait()
-    wait_gone(*below)  # the engine and the encoder too, which nobody told
+    gateway = next(pid for pid in children_of(served.process.pid) if "granian" in command_of(pid))
+    below = children_of(gateway)
+    os.kill(gateway, signal.SIGKILL)
+    wait_gone(gateway, *below)  # the engine and the encoder too, which nobody told
+    served.wait_ready("/health/live")
 
-    with serving(served.home, GRAFT_ENGINE_KIND="stub") as again:  # what follows asks no engine, and a stub is there at once
-        client = again.client
-        before, seen, after = done(client, store), found(client, store), done(client, store)
-        assert len(before) < NOTES, "it was killed in the middle"
-        whole = {name for name, ends in seen.items() if ends == 2}
-        assert {"0.txt"} <= before <= whole, "what is done is found, from its head to its tail"
-        assert seen.keys() <= after, "and nothing else is found"
-        until(lambda: client.vector_stores.file_batches.retrieve(batch, vector_store_id=store).status != "in_progress")
-        assert found(client, store) == {f"{n}.txt": 2 for n in range(NOTES)}
+    before, seen, after = done(client, store), found(client, store), done(client, store)
+    assert len(before) < NOTES, "it was killed in the middle"
+    whole = {name for name, ends in seen.items() if ends == 2}
+    assert {"0.txt"} <= before <= whole, "what is done is found, from its head to its tail"
+    assert seen.keys() <= after, "and nothing else is found"
+    until(lambda: client.vector_stores.file_batches.retrieve(batch, vector_store_id=store).status != "in_progress")
+    assert found(client, store) == {f"{n}.txt": 2 for n in range(NOTES)}
