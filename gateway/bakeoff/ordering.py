@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapters.adapted_model import checked_name
 from adapters.data.dataset import FEWEST_ROWS, open_dataset, split
 from adapters.errors import InvalidInput
 from adapters.evaluation.scorecard import sample
@@ -22,6 +21,7 @@ from advisor.candidates import CANDIDATES
 from gateway.bakeoff.request import Request, create
 from gateway.jobs.job import Job
 from gateway.jobs.store import JobStore
+from gateway.reserved import free_name
 from gateway.settings import Settings
 from gateway.stores.filling import Filled
 
@@ -95,7 +95,7 @@ def seconds_of(written: str) -> float:
 
 
 def _check(settings: Settings, order: Order) -> None:
-    checked_name(order.name)
+    free_name(order.name)
     if order.name in {known.name for known in settings.bases}:
         raise InvalidInput(f"'{order.name}' is the name of a base; choose another for the winner", param="name")
     utility.weights_of(order.profile)

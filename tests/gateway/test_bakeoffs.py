@@ -166,7 +166,8 @@ def test_killed_with_its_runner_it_goes_on_and_plays_nothing_twice(
     [
         ({"methods": ["svm"]}, "methods"), ({"methods": ["rag"]}, "methods"), ({"budget_s": -1}, "budget_s"),
         ({"profile": "fame"}, "profile"), ({"publish": "perhaps"}, "publish"), ({"colour": "red"}, "colour"),
-        ({"training_file": "file-none"}, "training_file"), ({"name": "tiny"}, "name"), ({"base": "huge"}, "base"),
+        ({"training_file": "file-none"}, "training_file"), ({"name": "tiny"}, "name"),
+        ({"name": "advisor"}, "name"), ({"base": "huge"}, "base"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_a_request_is_said_by_its_name(
