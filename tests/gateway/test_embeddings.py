@@ -188,16 +188,3 @@ def test_a_caller_who_leaves_takes_along_what_was_not_begun(gateway: Gateway) ->
     eventually(lambda: gateway.metric('graft_inflight{model="minilm"}') == 0)
     # bulk as well, so it would wait behind what was left
     assert len(client.embeddings.create(model="minilm", input=[f"bulk {n}" for n in range(20)], timeout=15).data) == 20
-
-
-def test_a_gateway_that_is_killed_leaves_no_encoder_and_the_next_one_has_its_own(home: Home) -> None:
-    with gateway_on(home) as gateway:
-        gateway.openai().embeddings.create(model="minilm", input="x")
-        pid = child_pid(gateway)
-        os.killpg(gateway.process.pid, signal.SIGKILL)
-        gateway.process.wait()
-        eventually(lambda: not Path(f"/proc/{pid}").exists() or "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text())
-    with gateway_on(home, socket=home.path / "again.sock") as again:  # granian does not listen where a file lies
-        assert len(again.openai().embeddings.create(model="minilm", input="x").data) == 1
-        assert child_pid(again) != pid
-    assert not child_socket(again).exists()

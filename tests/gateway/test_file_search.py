@@ -316,6 +316,25 @@ def test_examples_near_the_question_are_chosen_by_the_encoder(house: House) -> N
     assert (said[3]["content"], said[4]["content"]) == ("My card was charged twice", "billing")
 
 
+NEAREST = """\
+name: nearest
+messages: [{role: user, content: "{{ q }}"}]
+examples:
+  rows:
+    - {user: how do I bake bread, assistant: kitchen}
+    - {user: my bicycle has a flat tyre, assistant: garage}
+    - {user: the tomatoes need water, assistant: garden}
+  select: {strategy: knn, k: 1}
+"""
+
+
+def test_a_prompts_examples_are_chosen_by_meaning(house: House) -> None:
+    with house.gateway.http() as client:
+        client.post("/v1/graft/prompts", json={"content": NEAREST}).raise_for_status()
+        shown = client.post("/v1/graft/prompts/nearest/render", json={"variables": {"q": "a puncture on my bike"}}).json()
+    assert shown["messages"][1]["content"] == "garage"
+
+
 def test_a_prompt_by_its_name_is_rendered_and_its_question_searched(house: House) -> None:
     text = "name: support\nmessages:\n  - role: system\n    content: Be kind.\n  - role: user\n    content: '{{question}}'\n"
     with house.gateway.http() as client:

@@ -30,6 +30,7 @@ from gateway.stores.places import Places
 from gateway.stores.records import Included, NewFile, Status, Store, StoreFile
 from gateway.stores.tidying import alone
 from gateway.stores.workers import Workers
+from tests.flows.serving import wait_gone
 from tests.gateway.conftest import Gateway, Home, eventually, gateway_on
 
 TENANT = "default"
@@ -291,7 +292,7 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path / "home", tmp_path / "made")
 
 
-FILES = 200
+FILES = 90
 
 
 def words(n: int) -> bytes:
@@ -363,9 +364,11 @@ def test_whatever_is_killed_nothing_is_lost_or_made_twice_and_searches_go_on(hom
             eventually(lambda: len(prepared(gateway, store_id)) > FILES // 3, 60)
             os.kill(int(encoder_pid(gateway).read_text()), signal.SIGKILL)
             eventually(lambda: len(prepared(gateway, store_id)) > FILES // 2, 60)
+        encoder = int(encoder_pid(gateway).read_text())
         os.killpg(gateway.process.pid, signal.SIGKILL)
         gateway.process.wait()
         gateway.socket.unlink()
+        wait_gone(encoder)
     before = prepared(gateway, store_id)
     assert len(before) < FILES + 1, "it was killed in the middle"
     with gateway_on(home) as gateway:
@@ -382,6 +385,8 @@ def test_whatever_is_killed_nothing_is_lost_or_made_twice_and_searches_go_on(hom
         after = prepared(gateway, store_id)
         assert len(after) == FILES + 1
         assert before.items() <= after.items(), "what was prepared was not prepared again"
+        assert int(encoder_pid(gateway).read_text()) != encoder
+    assert not socket_path(gateway.settings, "encoder").exists()
 
 
 def encoder_pid(gateway: Gateway) -> Path:

@@ -301,15 +301,6 @@ def test_a_prompt_that_names_its_model_is_asked_without_saying_one(shared: Gatew
         chat(model=openai.omit, messages=[])  # type: ignore[call-overload]
 
 
-def test_the_real_encoder_chooses_by_meaning(shared: Gateway) -> None:
-    with shared.http() as http:
-        http.timeout = 120
-        made = http.post("/v1/graft/prompts", json={"content": NEAREST})
-        assert made.status_code == 200, made.text
-        shown = http.post("/v1/graft/prompts/nearest/render", json={"variables": {"q": "a puncture on my bike"}}).json()
-    assert shown["messages"][1]["content"] == "garage"
-
-
 # from the command line
 
 
