@@ -18,8 +18,11 @@ from adapters.tuning.contexts import CONTEXTS, with_contexts
 from adapters.tuning.progress import METRICS_FILE
 from adapters.tuning.recipe import Recipe
 from adapters.tuning.request import RunRequest, create, in_folder, read_request
-from tests.adapters.test_rag import ROWS, TOWNS, fact, gazetteer
+from tests.adapters.test_rag import ROWS as ALL_ROWS
+from tests.adapters.test_rag import TOWNS, fact, gazetteer
 
+FEW = 28
+ROWS = ALL_ROWS[:FEW]
 RAG = Recipe("rag", validation_share=0.2, fitting_rows=8)
 LEARNED = Recipe(
     "rag+lora", epochs=2, learning_rate=0.01, rank=4, alpha=8, micro_batch_size=4, fitting_rows=4, checkpoint_every_s=0.0
@@ -37,8 +40,8 @@ def data(tmp_path: Path) -> Path:
 def docs(tmp_path: Path) -> Path:
     folder = tmp_path / "docs"
     (folder / "deep").mkdir(parents=True)
-    (folder / "west.md").write_text(gazetteer(TOWNS[:28]))
-    (folder / "deep" / "east.txt").write_text("\n\n".join(map(fact, TOWNS[28:])))
+    (folder / "west.md").write_text(gazetteer(TOWNS[: FEW // 2]))
+    (folder / "deep" / "east.txt").write_text("\n\n".join(map(fact, TOWNS[FEW // 2 : FEW])))
     (folder / ".hidden.md").write_text("nothing")
     (folder / "picture.png").write_bytes(b"\x89PNG")
     return folder

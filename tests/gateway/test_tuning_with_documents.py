@@ -30,6 +30,8 @@ from tests.adapters.test_rag import ROWS, TOWNS, YEARS, fact
 from tests.gateway.conftest import Gateway, Home, eventually, gateway_on
 from tests.tiny import tiny_llama
 
+FEW = 28
+"""Towns and rows."""
 KNOBS = {"fitting_rows": 2, "scored_rows": 6}
 
 
@@ -56,7 +58,7 @@ def desk(root: Path, base: Path) -> Iterator[Desk]:
 @pytest.fixture(scope="module")
 def data(root: Path) -> Path:
     file = root / "rows.jsonl"
-    file.write_text("".join(json.dumps({"prompt": row.question, "completion": row.answer}) + "\n" for row in ROWS))
+    file.write_text("".join(json.dumps({"prompt": row.question, "completion": row.answer}) + "\n" for row in ROWS[:FEW]))
     return file
 
 
@@ -65,7 +67,7 @@ def docs(root: Path) -> Path:
     """Text in which no heading cuts one town from the next."""
     folder = root / "docs"
     folder.mkdir()
-    for name, towns in (("west.txt", TOWNS[:28]), ("east.txt", TOWNS[28:])):
+    for name, towns in (("west.txt", TOWNS[: FEW // 2]), ("east.txt", TOWNS[FEW // 2 : FEW])):
         (folder / name).write_text("\n\n".join(map(fact, towns)))
     return folder
 
@@ -127,7 +129,7 @@ def test_what_the_run_has_encoded_is_taken_over(desk: Desk, towns: Job) -> None:
 def test_the_model_is_asked_with_passages_of_its_store(gateway: Gateway) -> None:
     client = gateway.openai()
     eventually(lambda: client.vector_stores.retrieve("towns").status == "completed", 60)
-    town = TOWNS[40]
+    town = TOWNS[20]
     asked = [{"role": "user", "content": f"When was {town} founded?"}]
     answer = client.chat.completions.with_raw_response.create(model="towns", messages=asked)  # type: ignore[call-overload]
     file_id, place, _ = answer.headers["x-graft-passages"].split(", ")[0].split(":")
