@@ -68,7 +68,11 @@ def _left_out(played: Sequence[Case]) -> dict[str, Outcomes]:
 def _counted(played: Sequence[Case]) -> dict[str, Any]:
     tasks = sorted({case.task for case in played})
     print(f"{len(played)} settings of {len(tasks)} tasks: {', '.join(tasks)}", flush=True)
-    return {"settings": len(played), "tasks": tasks, "arms": sum(len(case.methods) for case in played)}
+    gains = [case.barred_gain(utility.DEFAULT) for case in played]
+    made = {"settings": len(played), "tasks": tasks, "arms": sum(len(case.setting.scores) for case in played)}
+    made |= {"rules bar the best in": sum(gain > 0 for gain in gains), "which costs": round(statistics.fmean(gains), 4)}
+    print(made, flush=True)
+    return made
 
 
 def _choices(played: Sequence[Case], fit: Figures) -> dict[str, Any]:
@@ -78,16 +82,22 @@ def _choices(played: Sequence[Case], fit: Figures) -> dict[str, Any]:
         made[profile] = {name: judging.summed(chosen(played, chooser, profile))
                          for name, chooser in (choosers | choosing.BASELINES).items()}  # fmt: skip
         _table(f"profile {profile}", made[profile])
-    return made
+    free = {name: judging.summed(chosen(played, chooser, utility.DEFAULT, may_break_rules=True))
+            for name, chooser in choosing.BASELINES.items()}  # fmt: skip
+    _table(f"profile {utility.DEFAULT}, where they may take what the rules bar", free)
+    return made | {f"{utility.DEFAULT}, rules broken": free}
 
 
-def chosen(played: Sequence[Case], chooser: choosing.Chooser, profile: str) -> list[Choice]:
-    """What it takes in each case; where nothing it wants was played, what few shots would."""
+def chosen(
+    played: Sequence[Case], chooser: choosing.Chooser, profile: str, *, may_break_rules: bool = False
+) -> list[Choice]:  # fmt: skip
+    """What it takes in each case of what was played and may be advised; where it wants none of that, what few shots would."""
     made = []
     for case in played:
         others = [one for one in played if one.task != case.task]
         order = [*chooser(case, others, profile), "few_shot", *case.methods]
-        made.append(Choice(case, choosing.first_played(order, case), profile))
+        among = case.setting.scores if may_break_rules else case.methods
+        made.append(Choice(case, choosing.first_of(order, among), profile))
     return made
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ FEWEST_METHODS = 4
 """Played in a setting, below which there is nothing to choose between."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case:
     setting: Setting
     found: Found
@@ -45,9 +46,16 @@ class Case:
     def task(self) -> str:
         return self.setting.task
 
-    @property
+    @cached_property
     def methods(self) -> tuple[str, ...]:
-        return tuple(self.setting.scores)
+        """Those that were played and may be advised. What a rule bars is nobody's choice, and no yardstick; what that costs is
+        counted apart (`barred_gain`)."""
+        barred = ranking.decide(self.found).barred
+        return tuple(method for method in self.setting.scores if method not in barred)
+
+    def barred_gain(self, profile: str) -> float:
+        """What the best of all methods is worth beyond the best that may be advised."""
+        return max(self.worth(method, profile) for method in self.setting.scores) - self.worth(self.oracle(profile), profile)
 
     def worth(self, method: str, profile: str) -> float:
         """The score less its burdens."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from advisor import ranking
 from advisor.evidence import number
@@ -88,9 +88,10 @@ def decided(case: Case, profile: str, figures: Mapping[str, Outcomes] | None) ->
     return ranking.decide(case.found, profile, made)
 
 
-def first_played(order: Sequence[str], case: Case) -> str:
-    """Raises LookupError for an order of which nothing was played."""
+def first_of(order: Sequence[str], methods: Iterable[str]) -> str:
+    """Raises LookupError for an order that names none of the methods."""
+    among = set(methods)
     for method in order:
-        if method in case.methods:
+        if method in among:
             return method
-    raise LookupError(f"none of {', '.join(order)} was played on {case.task} at {case.setting.n} rows")
+    raise LookupError(f"none of {', '.join(order)} is among {', '.join(sorted(among))}")

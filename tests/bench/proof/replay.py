@@ -21,7 +21,7 @@ from advisor.evidence import by_name
 from advisor.predicting.figures import Outcomes, published
 from advisor.predicting.fitting import Key
 from tests.bench.proof.cases import PARAMS_B, Case
-from tests.bench.proof.choosing import first_played
+from tests.bench.proof.choosing import first_of
 
 SPLITS = 4
 """Ways of halving the test rows, over which everything is averaged."""
@@ -93,7 +93,7 @@ def _replayed(
             arms = _timed(arms_of(advised[case.setting.key], len(frozen)), case, played)
             found = _bake_off(case, table, frozen, profile, arms, budget_s)
             order = ranking.decide({**case.found, **by_name(found.evidence())}, profile, figures[case.task]).order
-            ours.append(_judged(case, first_played(order, case), judged, profile, found.compute_s))
+            ours.append(_judged(case, first_of(order, case.methods), judged, profile, found.compute_s))
             name, spent_s = halving(table, case, frozen, profile, found.compute_s)
             halved.append(_judged(case, name, judged, profile, spent_s))
     return {"bake-off": _summed(ours), "successive halving": _summed(halved)}
