@@ -22,6 +22,8 @@ from advisor.sensitivity import Change
 FEW_ROWS = 50
 FAR, FAR_BITS, WEAK = 0.6, 0.5, 0.4
 FORM_GAP, ROOM, NEED, GAIN = 0.05, 0.1, 0.5, 0.2
+MOST_TO_LABEL = 20
+"""Times the rows there are: more than that nobody labels to change a method."""
 LEVEL = 0.02
 """Scores nearer to each other than this are not worth an evaluation's while."""
 ALPHA_Z, POWER_Z = 1.959964, 0.841621
@@ -178,7 +180,8 @@ def _too_small_to_tell(what: Told) -> Reason | None:
 
 def _label_more(what: Told) -> Reason | None:
     change = what.changes.get("n_examples")
-    if change is None:
+    rows, more = number(what.found, "n_examples"), number(what.found, "rows_to_label")
+    if change is None or rows is None or more is None or more > MOST_TO_LABEL * max(rows, FEW_ROWS):
         return None
     return because(what.found, f"Label {{rows_to_label:,.0f}} more rows and the best method becomes {change.method}.")
 
