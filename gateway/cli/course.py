@@ -60,4 +60,4 @@ def of_arm(said: dict[str, Any]) -> str:
         return f"not played: {said['failure']}"
     if said["stage"] == "ended":
         return f"{said['mean']:.3f} on {said['n']} rows, in {said['spent_s']:.0f} s"
-    return said["stage"] + (f", {said['run']}" if said["run"] else "")
+    return f"{said['stage']}, {said['run']}" if said["run"] else str(said["stage"])
