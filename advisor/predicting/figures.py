@@ -87,8 +87,8 @@ class Outcomes:
     temperature: float
     """Probabilities of being best are raised to 1 / temperature: above 1, they were too sure of themselves."""
     optimism: dict[str, float] = field(default_factory=dict)
-    """By method, logits by which its measurement on rows at hand is above what it scores on others: rows at hand are more
-    like each other, and a row's nearest kin may lie in another fold."""
+    """By method, logits by which its measurement on rows at hand is above what it scores on others, which are less like
+    them."""
     rules: dict[str, Off] = field(default_factory=dict)
     """By method, where there are outcomes: how far to believe the rules beside a regression."""
 
