@@ -6,14 +6,18 @@ line and the gateway's rare writes then share one set of code. Knows no table's 
 
 from __future__ import annotations
 
+import fcntl
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_S = 15
+"""A writer is waited for."""
 
 
 def open_database(url: str) -> Engine:
@@ -22,7 +26,7 @@ def open_database(url: str) -> Engine:
     engine = create_engine(parsed)
     if parsed.get_backend_name() == "sqlite":
         if parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            _write_ahead(Path(parsed.database))
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         if not is_newest(engine):
@@ -63,12 +67,21 @@ def is_newest(engine: Engine) -> bool:
         return bool(connection.scalar(text("SELECT version_num FROM alembic_version")) == newest)
 
 
+def _write_ahead(file: Path) -> None:
+    """The file is there, in WAL mode, which it then keeps. One at a time: of several that switch at once SQLite refuses some at
+    once, whatever busy_timeout says, because each holds what the other waits for."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f"{file.name}.opening").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        with closing(sqlite3.connect(file, timeout=BUSY_S)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     # pysqlite's own transaction handling begins too late (at the first write); ours begins in _begin_sqlite
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA busy_timeout = 15000")  # first: switching to WAL itself may have to wait for a lock
-    for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+    for pragma in (f"busy_timeout = {BUSY_S * 1000}", "synchronous = NORMAL", "foreign_keys = ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
