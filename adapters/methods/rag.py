@@ -130,7 +130,7 @@ def _spec(chosen: Ranked, passages: int, others: Sequence[float], recipe: Recipe
 def _by_answers(
     choosing: Choosing, shelf: Shelf, chosen: Ranked, specs: Sequence[RetrievalSpec]
 ) -> tuple[RetrievalSpec, dict[str, Any]]:  # fmt: skip
-    """The cheapest of those that validation rows cannot tell from the best. Where the base gives no right answer at all, as
+    """The cheapest within one standard error of the best, by validation rows. Where the base gives no right answer at all, as
     one does that answers in sentences where a word is wanted, recall decides."""
     recipe, template = choosing.ground.recipe, choosing.ground.template
     trials = Trials(choosing, recipe.fitting_rows)

@@ -186,7 +186,7 @@ def _report(grid: Grid, trials: Trials, taken: Trial, differences: dict[str, Mea
         for trial in trials.made.values()
     ]  # fmt: skip
     why = "it scored best" if taken is best else (
-        f"the cheapest of those that {trials.n} validation rows cannot tell from the best ({best.candidate.name})"
+        f"the cheapest within one standard error of the best, {best.candidate.name}, by {trials.n} validation rows"
     )  # fmt: skip
     return {
         "chosen": taken.candidate.name, "why": why, "metric": trials.metric, "n": trials.n, "candidates": rows,

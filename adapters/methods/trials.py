@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -163,21 +164,27 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def decide(trials: Sequence[Trial], rows: int, seed: int) -> tuple[Trial, dict[str, Mean]]:
-    """The cheapest of those that are not clearly worse than the best, and each trial's paired difference to the best.
+    """The cheapest of those within one standard error of the best, and each trial's paired difference to the best.
 
-    Not clearly worse: asked all rows, and the 95 % interval of the difference (paired bootstrap) holds 0. Of equally
-    cheap ones, the better.
+    Within one: asked all rows, and the mean of the paired differences is no further below 0 than their standard error
+    (Breiman et al., 1984, section 3.4.3). Of equally cheap ones, the better.
     """
     whole = [trial for trial in trials if len(trial.values) == rows]
     best = ranked(whole)[0]
-    differences = {
-        trial.candidate.name: paired(
-            [one - other for one, other in zip(trial.values, best.values, strict=False)], [1] * len(trial.values), seed
-        )
-        for trial in trials
-    }
-    tied = [trial for trial in whole if differences[trial.candidate.name].interval[1] >= 0]
+    apart = {trial.candidate.name: _apart(trial, best) for trial in trials}
+    differences = {name: paired(values, [1] * len(values), seed) for name, values in apart.items()}
+    tied = [trial for trial in whole if _is_within_one_error(apart[trial.candidate.name])]
     return min(tied, key=lambda trial: (round(trial.price, 6), -trial.mean)), differences
+
+
+def _apart(trial: Trial, best: Trial) -> list[float]:
+    """Row by row, of the rows that the trial was asked."""
+    return [one - other for one, other in zip(trial.values, best.values, strict=False)]
+
+
+def _is_within_one_error(differences: Sequence[float]) -> bool:
+    error = statistics.stdev(differences) / math.sqrt(len(differences)) if len(differences) > 1 else 0.0
+    return statistics.fmean(differences) >= -error
 
 
 def _key(ids: Sequence[int], choices: tuple[str, ...]) -> str:

@@ -21,7 +21,7 @@ from adapters.methods.contract import Choosing, Fitted, Ground
 from adapters.methods.labels import labels_of, naming
 from adapters.methods.shot_grid import REPORT
 from adapters.methods.shots import FewShot, ManyShot
-from adapters.methods.trials import ANSWERS
+from adapters.methods.trials import ANSWERS, Candidate, Trial, decide
 from adapters.prompting.pool import open_pool
 from adapters.prompting.selectors.table import SELECTORS
 from adapters.prompts import PromptTemplate, Shot, render
@@ -316,3 +316,15 @@ def test_a_run_that_was_killed_after_its_choice_does_not_choose_again(tmp_path: 
         (tmp_path / "run" / later).unlink()
     assert run.execute(tmp_path / "run").digest12 == first.digest12
     assert not (tmp_path / "run" / ANSWERS).exists()
+
+
+def test_the_cheapest_is_taken_only_of_those_within_one_standard_error_of_the_best() -> None:
+    def trial(name: str, right: range, tokens: float, rows: int = 48) -> Trial:
+        values = [float(row in right) for row in range(rows)]
+        return Trial(Candidate(name, lambda rows: []), values, [], tokens, tokens, 1.0)
+
+    best = trial("knn", range(34), 168)
+    near, far = trial("knn, named", range(1, 34), 120), trial("mmr", range(7, 34), 80)
+    assert decide([best, near, far], 48, 0)[0] is near  # one row of 48 less, and cheaper
+    assert decide([best, far], 48, 0)[0] is best  # seven rows less are not bought by tokens
+    assert decide([best, trial("few", range(12), 10, rows=12)], 48, 0)[0] is best  # not asked all rows
