@@ -76,6 +76,8 @@ class Decision:
     order: tuple[str, ...]
     """Methods, the most useful first, then the barred, then those that do not fit, of which the smallest comes first."""
     figures: Figures
+    given: Figures | None
+    """The figures that were asked for; None: those that are shipped for bases of that size."""
 
     @property
     def method(self) -> str:
@@ -146,7 +148,7 @@ def decide(
 ) -> Decision:  # fmt: skip
     """`found` is complete; `before`: a decision on the same but for the `other` names, or for whichever do differ. What rests
     on none of them is taken over. Raises InvalidInput for an unknown profile."""
-    figures = figures or shipped(small=is_small(number(found, "params_b")))
+    given, figures = figures, figures or shipped(small=is_small(number(found, "params_b")))
     methods = applicable(found)
     last = before if before is not None and before.figures is figures and tuple(before.points) == methods else None
     moved = frozenset() if last is None else other or changed(found, last.found)
@@ -173,7 +175,9 @@ def decide(
         return fits[method] is False, method in barred, first, METHODS.index(method)
 
     order = tuple(sorted(methods, key=place))
-    return Decision(found, profile, points, known, weighed, usual, predicted, worth, asked, cast, barred, fits, order, figures)
+    return Decision(
+        found, profile, points, known, weighed, usual, predicted, worth, asked, cast, barred, fits, order, figures, given
+    )
 
 
 def _said(asked: Mapping[str, Applied]) -> tuple[dict[str, list[Vote]], dict[str, list[Bar]]]:

@@ -111,7 +111,7 @@ class _Asking:
             else:
                 whole = moved(self.decision.found, self.name, value)
                 other = frozenset((self.name, "answers_by_chance", *move.drops))
-            then = ranking.decide(whole, self.decision.profile, self.decision.figures, self.decision, other)
+            then = ranking.decide(whole, self.decision.profile, self.decision.given, self.decision, other)
             self.answers[value] = then.method, self._lead(then)
         return self.answers[value]
 
