@@ -187,6 +187,9 @@ def load(
     """
     environment = os.environ if environment is None else environment
     overrides = {k: v for k, v in (overrides or {}).items() if v is not None}
+    unknown = overrides.keys() - {f"{setting.section}_{setting.name}" for setting in SETTINGS} - {"bases"}
+    if unknown:
+        raise InvalidInput(f"there is no setting {', '.join(sorted(unknown))}", param=min(unknown))
     raw = _read(file, environment)
     values: dict[str, Any] = {}
     for setting in SETTINGS:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from typing import Any
 from adapters.registry import write_whole
 from advisor.bakeoff.contract import Cell
 
-CELLS, CELL = "cells", "cell.json"
+CELLS, CELL, PLAYED = "cells", "cell.json", "bakeoffs"
 
 
 def known(folder: Path) -> list[Cell]:
@@ -33,11 +35,19 @@ def keep(folder: Path, number: int, cell: Cell) -> None:
 
 
 def place(home: Path, parts: Mapping[str, Any]) -> Path:
-    """The folder of what is played from these parts; made, if it is not there."""
+    """The folder of what is played from these parts; made, if it is not there. Asking for it counts as use."""
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
-    folder = home / "bakeoffs" / key
+    folder = home / PLAYED / key
     folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
     return folder
+
+
+def remove_unused(home: Path, *, before: float) -> None:
+    """Takes away what nobody has asked for since then, in seconds since 1970."""
+    for folder in (home / PLAYED).glob("*"):
+        if folder.stat().st_mtime < before:
+            shutil.rmtree(folder)
 
 
 def played(place: Path) -> Cell | None:

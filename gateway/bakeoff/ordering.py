@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapters.data.dataset import FEWEST_ROWS, open_dataset, split
+from adapters.data.dataset import FEWEST_ROWS, Splits, open_dataset, split
 from adapters.errors import InvalidInput
 from adapters.evaluation.scorecard import sample
 from advisor import utility
@@ -57,20 +57,8 @@ class Order:
 
 def submit(settings: Settings, jobs: JobStore, order: Order) -> Job:
     """Raises DataError or DataErrors for rows that cannot be read, InvalidInput that names the field for all else."""
-    _check(settings, order)
-    data = open_dataset(order.data, shown_as=order.data_name or None)
-    if any(example.is_document or example.rejected is not None for example in data.examples):
-        raise InvalidInput(
-            "a bake-off needs rows with a question and its answer; this file holds text or preferences", param="training_file"
-        )
-    parts = split(data, seed=SEED)
+    parts = checked(settings, order, has_documents=order.documents is not None)
     rows = [*parts.train, *parts.validation]
-    if len(rows) < FEWEST_ROWS:
-        raise InvalidInput(
-            f"{len(data.examples)} rows are too few for a bake-off: {len(rows)} would be left to learn from, and {FEWEST_ROWS} "
-            "are needed",
-            param="training_file",
-        )
     job_id = f"job-{secrets.token_hex(6)}"
     documents = order.documents
     request = Request(
@@ -86,6 +74,25 @@ def submit(settings: Settings, jobs: JobStore, order: Order) -> Job:
     return jobs.submit(KIND, payload, job_id=job_id)
 
 
+def checked(settings: Settings, order: Order, *, has_documents: bool) -> Splits:
+    """The order's rows, divided, once nothing is wrong with it; makes nothing. Raises as `submit` does."""
+    _check(settings, order, has_documents=has_documents)
+    data = open_dataset(order.data, shown_as=order.data_name or None)
+    if any(example.is_document or example.rejected is not None for example in data.examples):
+        raise InvalidInput(
+            "a bake-off needs rows with a question and its answer; this file holds text or preferences", param="training_file"
+        )
+    parts = split(data, seed=SEED)
+    left = len(parts.train) + len(parts.validation)
+    if left < FEWEST_ROWS:
+        raise InvalidInput(
+            f"{len(data.examples)} rows are too few for a bake-off: {left} would be left to learn from, and {FEWEST_ROWS} "
+            "are needed",
+            param="training_file",
+        )
+    return parts
+
+
 def seconds_of(written: str) -> float:
     """Of a time as `90s`, `15m`, `1h` or plain seconds. Raises InvalidInput."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", written.strip().lower())
@@ -94,7 +101,7 @@ def seconds_of(written: str) -> float:
     return float(found[1]) * _UNITS[found[2] or "s"]
 
 
-def _check(settings: Settings, order: Order) -> None:
+def _check(settings: Settings, order: Order, *, has_documents: bool) -> None:
     free_name(order.name)
     if order.name in {known.name for known in settings.bases}:
         raise InvalidInput(f"'{order.name}' is the name of a base; choose another for the winner", param="name")
@@ -106,6 +113,6 @@ def _check(settings: Settings, order: Order) -> None:
     for name in order.methods:
         if name not in CANDIDATES:
             raise InvalidInput(f"there is no method '{name}'; choose from {', '.join(CANDIDATES)}", param="methods")
-        why = without_a_chance(name, FEWEST_ROWS, has_documents=order.documents is not None)
+        why = without_a_chance(name, FEWEST_ROWS, has_documents=has_documents)
         if why is not None:
             raise InvalidInput(f"{name} cannot be played: {why}", param="methods")

@@ -27,7 +27,7 @@ from adapters.errors import Conflict, InvalidInput, NotFound
 from adapters.registry import write_whole
 from adapters.tuning.request import Source
 
-REQUEST, ROWS, FROZEN = "bakeoff.json", "rows.jsonl", "frozen.jsonl"
+REQUEST, ROWS, FROZEN, RESULT = "bakeoff.json", "rows.jsonl", "frozen.jsonl", "result.json"
 
 
 @dataclass(frozen=True, slots=True)

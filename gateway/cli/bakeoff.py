@@ -5,6 +5,7 @@ The job runs in a process of its own, so closing this terminal ends nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,9 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from adapters.tuning.request import in_folder
 from gateway.address import address
-from gateway.bakeoff.ordering import Order, seconds_of
+from gateway.bakeoff.ordering import Order, checked, seconds_of
 from gateway.bakeoff.ordering import submit as accept
 from gateway.cli.base import chosen, located
 from gateway.cli.chat import not_running
@@ -90,16 +92,18 @@ def submit(
     methods: Sequence[str] = (), budget_s: float | str | None = None, profile: str = "quality", publish: str = "better",
     evidence: Sequence[Mapping[str, Any]] = (),
 ) -> Job:  # fmt: skip
-    """Checks everything that can be checked now, and accepts the job. Raises Unavailable where no gateway answers."""
-    _check_live(desk.settings)
+    """Checks all that can be checked now, the gateway last, and accepts the job. Raises Unavailable where none answers."""
     setting = chosen(desk.settings, base)
+    order = Order(
+        data=file, name=name, base=setting.name, base_folder=located(setting, desk.settings).folder, methods=methods,
+        budget_s=None if budget_s is None else float(budget_s), profile=profile, publish=publish, evidence=evidence,
+    )  # fmt: skip
+    checked(desk.settings, order, has_documents=docs is not None or store is not None)
+    if docs is not None:
+        in_folder(docs)
+    _check_live(desk.settings)
     with searched(desk.settings, name, docs=docs, store=store) as documents:
-        order = Order(
-            data=file, name=name, base=setting.name, base_folder=located(setting, desk.settings).folder, methods=methods,
-            budget_s=None if budget_s is None else float(budget_s), profile=profile, publish=publish, documents=documents,
-            evidence=evidence,
-        )  # fmt: skip
-        return accept(desk.settings, desk.jobs, order)
+        return accept(desk.settings, desk.jobs, dataclasses.replace(order, documents=documents))
 
 
 def _check_live(settings: Settings) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from adapters.errors import Conflict
-from gateway.bakeoff.naming import tidy
 from gateway.bakeoff.searching import remove_unused
+from gateway.bakeoff.tidying import tidy
 from gateway.db.names import Names
 from gateway.files import FileStore
 from gateway.jobs.metrics import read, results_csv, trained_tokens

@@ -75,12 +75,23 @@ def test_the_best_of_what_was_really_made_wins_and_is_published(
     assert gateway.home.registry.names() == ["desk"]
 
 
-def test_without_a_gateway_it_says_how_to_start_one(root: Path, environment: dict[str, str], gateway: Gateway) -> None:
-    data = root / "rows.jsonl"
+def test_what_is_wrong_is_said_before_a_gateway_is_asked_for(root: Path, environment: dict[str, str]) -> None:
+    """Nobody starts an engine only to be told of a typing error. No gateway answers at this port."""
+    alone, data, empty = environment | {"GRAFT_SERVER_PORT": "9"}, root / "sixty.jsonl", root / "empty.jsonl"
     data.write_text("".join(json.dumps({"prompt": q, "completion": RIGHT}) + "\n" for q, _ in rows(60)))
-    done = graft(environment | {"GRAFT_SERVER_PORT": "9"}, "bakeoff", str(data), "--name", "desk")
-    assert done.returncode == 1
-    assert "start it in another terminal: graft serve" in done.stderr
+    empty.write_text("")
+
+    def refused(*arguments: str) -> str:
+        done = graft(alone, "bakeoff", *arguments)
+        assert done.returncode == 1
+        return done.stderr
+
+    assert "empty.jsonl" in refused(str(empty), "--name", "desk")
+    assert "../x" in refused(str(data), "--name", "../x")
+    assert "huge" in refused(str(data), "--name", "desk", "--base", "huge")
+    assert "svm" in refused(str(data), "--name", "desk", "--methods", "svm")
+    assert "nowhere" in refused(str(data), "--name", "desk", "--docs", str(root / "nowhere"))
+    assert "start it in another terminal: graft serve" in refused(str(data), "--name", "desk")
 
 
 def test_documents_become_a_store_that_is_searched_and_goes_where_nobody_won_with_it(

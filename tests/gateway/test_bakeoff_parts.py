@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,20 +15,30 @@ from aiohttp import web
 
 from adapters.conversation import Example, Message
 from adapters.data.dataset import dataset, open_dataset
-from adapters.errors import InvalidInput, Unavailable
+from adapters.errors import InvalidInput, NotFound, Unavailable
+from adapters.registry import Registry
 from adapters.tuning.progress import Progress
 from advisor.bakeoff.contract import Arm, Cell, Left, Outcome, Plan, Unplayable
 from advisor.verdict import Played, verdict
+from gateway import settings
 from gateway.bakeoff import asking, cells
 from gateway.bakeoff.asking import Asker, Said
 from gateway.bakeoff.naming import THROWAWAY, throwaway
-from gateway.bakeoff.ordering import seconds_of
+from gateway.bakeoff.ordering import Order, seconds_of, submit
 from gateway.bakeoff.preparing import measured
-from gateway.bakeoff.request import write_rows
+from gateway.bakeoff.request import RESULT, write_rows
 from gateway.bakeoff.telling import Telling
+from gateway.bakeoff.tidying import KEPT_DAYS, tidy
 from gateway.cli.bakeoff_table import print_outcome
 from gateway.cli.course import how_far
+from gateway.db.database import open_database
+from gateway.db.names import Names
+from gateway.db.stores import StoreRows
 from gateway.jobs.metrics import read
+from gateway.jobs.store import JobStore
+from gateway.stores.filling import filled_from
+from gateway.stores.library import TENANT
+from tests.tiny import rows, tiny_llama
 
 ROW = Example((Message("user", "where is my parcel?"), Message("assistant", "shipping")), 1, (1,))
 
@@ -188,3 +200,43 @@ def test_the_table_shows_every_arm_what_happened_to_it_and_the_verdict(capsys: p
     assert "full was not begun: it costs more than it may gain" in shown
     assert "head wins: head is better than every other, by 40 rows." in shown
     assert "40 rows were asked; 48 s were spent" in shown
+
+
+def test_what_a_bake_off_without_a_winner_leaves_is_taken_away(tmp_path: Path) -> None:
+    """Its store, with what was uploaded for it; one that is still wanted, or that somebody won with, stays."""
+    found = settings.load(overrides={"storage_home": str(tmp_path / "home")})
+    names = Names(open_database(found.database_url), Registry(found.models))
+    jobs = JobStore(names.database)
+    folder, data = tmp_path / "docs", tmp_path / "rows.jsonl"
+    folder.mkdir()
+    (folder / "hours.txt").write_text("We open at nine.")
+    data.write_text("".join(json.dumps({"prompt": q, "completion": a}) + "\n" for q, a in rows(40)))
+    base = tiny_llama(tmp_path / "tiny")
+    stores: dict[str, str] = {}
+    for name in ("cancelled", "waiting", "won"):
+        filled = filled_from(found, name, folder)
+        job = submit(found, jobs, Order(data=data, name=name, base="smollm2", base_folder=base, documents=filled))
+        stores[name] = filled.store
+        if name == "won":
+            (found.runs / job.id / RESULT).write_text("{}")
+        if name != "waiting":
+            jobs.cancel(job.id)
+    for _ in range(2):
+        tidy(found, names)
+    kept = StoreRows(names.database)
+    with pytest.raises(NotFound):
+        kept.get(TENANT, stores["cancelled"])
+    assert [kept.get(TENANT, stores[name]).id for name in ("waiting", "won")] == [stores["waiting"], stores["won"]]
+
+
+def test_what_was_played_is_kept_for_a_month_after_it_was_last_asked_for(tmp_path: Path) -> None:
+    found = settings.load(overrides={"storage_home": str(tmp_path)})
+    names = Names(open_database(found.database_url), Registry(found.models))
+    old, used = (cells.place(tmp_path, {"rows": rows}) for rows in ("old", "used"))
+    month_ago = time.time() - (KEPT_DAYS + 1) * 86_400
+    for place in (old, used):
+        cells.keep_played(place, Cell("head", 10, 0, (1.0,), 2.0, 1.0, 30.0, 3.0, None, str(place)))
+        os.utime(place, (month_ago, month_ago))
+    assert cells.place(tmp_path, {"rows": "used"}) == used
+    tidy(found, names)
+    assert (old.is_dir(), used.is_dir()) == (False, True)
