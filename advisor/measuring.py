@@ -18,7 +18,7 @@ from adapters.conversation import Example
 from adapters.errors import InvalidInput
 from adapters.retrieval.chunks import Passage
 from advisor.asking.base import Base
-from advisor.evidence import Evidence, by_name, number, text
+from advisor.evidence import Evidence, Found, by_name, number, text
 from advisor.profile import profile
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ def measured(
     if documents is not None:
         books, about = _documents(documents, rows, encoder, pieces, said)
         found += about
+    else:
+        found.append(_raw_text(examples, by_name(found)))
     if base is not None:
         found += _asked(base, rows, books, budget_s * ASKING_SHARE, deadline, said)
     return found + derived(found)
@@ -115,6 +117,16 @@ def _documents(
     chosen = [rows.examples[one] for one in order]
     books = knowledge.library(passages, chosen, encoder, seed=rows.seed, pieces=pieces)
     return books, knowledge.in_documents(books, chosen, rows.vectors[order], seed=rows.seed)
+
+
+def _raw_text(examples: Sequence[Example], found: Found) -> Evidence:
+    """What there is to search or to pretrain on, where no documents came with the rows."""
+    if any(example.is_document for example in examples):
+        tokens = number(found, "dataset_tokens") or 0.0
+        return Evidence(
+            "corpus_tokens", round(tokens), "tokens", "the rows themselves: " + found["dataset_tokens"].how, len(examples)
+        )
+    return Evidence("corpus_tokens", 0, "tokens", "no documents were given")
 
 
 def derived(found: Sequence[Evidence]) -> list[Evidence]:

@@ -20,7 +20,9 @@ from advisor.rules.never import FEWEST_PER_CLASS, SATURATED
 from advisor.sensitivity import Change
 
 FEW_ROWS = 50
-FAR, FAR_BITS, WEAK = 0.6, 0.5, 0.4
+FAR, FAR_BITS, OFF, WEAK = 0.6, 0.5, 0.3, 0.4
+"""A shift that is far by itself; bits per byte above everyday text, far together with a shift of OFF, as terse rows of everyday
+words cost bits too; a score below which it matters."""
 FORM_GAP, ROOM, NEED, GAIN = 0.05, 0.1, 0.5, 0.2
 MOST_TO_LABEL = 20
 """Times the rows there are: more than that nobody labels to change a method."""
@@ -82,8 +84,8 @@ def _computed(decision: Decision, changes: Mapping[str, Change]) -> list[Evidenc
     if rows is not None:
         share = Recipe("lora").held_out_share
         made.append(Evidence("held_out_rows", int(rows * share), "rows", f"{share:.0%} of the rows, which a run sets aside"))
-    if "n_examples" in changes and rows is not None:
-        more = round(changes["n_examples"].value - rows)
+    more = round(changes["n_examples"].value - rows) if "n_examples" in changes and rows is not None else 0
+    if rows is not None and 0 < more <= MOST_TO_LABEL * max(rows, FEW_ROWS):
         how = f"found by deciding again: with {changes['n_examples'].value:,.0f} rows it is {changes['n_examples'].method}"
         made.append(Evidence("rows_to_label", more, "rows", how))
     return made
@@ -139,7 +141,8 @@ def _facts_missing(what: Told) -> Reason | None:
         return None
     need = number(found, "needs_new_knowledge")
     if need is not None and need >= NEED:
-        says = "The facts are missing for {needs_new_knowledge:.0%} of the answers: retrieve them from documents."
+        there = "" if number(found, "corpus_tokens") != 0 else ", of which none were given"
+        says = f"The facts are missing for {{needs_new_knowledge:.0%}} of the answers: retrieve them from documents{there}."
         return because(found, says)
     held, chance = number(found, "answers_in_documents"), number(found, "answers_by_chance")
     if held is None or chance is None or held - chance < GAIN:
@@ -155,7 +158,7 @@ def _too_far(what: Told) -> Reason | None:
     if score is not None and score >= WEAK:
         return None
     advice = "take a base of that field, or pretrain further on at least 10 million tokens"
-    if ours is not None and usual is not None and ours - usual >= FAR_BITS:
+    if ours is not None and usual is not None and ours - usual >= FAR_BITS and (shift is None or shift >= OFF):
         far = "This base is far from such text, {bits_per_byte:.2f} bits per byte where everyday text has"
         return because(found, f"{far} {{bits_per_byte_reference:.2f}}: {advice}.")
     if shift is None or shift < FAR or (ours is not None and usual is not None):
@@ -180,8 +183,8 @@ def _too_small_to_tell(what: Told) -> Reason | None:
 
 def _label_more(what: Told) -> Reason | None:
     change = what.changes.get("n_examples")
-    rows, more = number(what.found, "n_examples"), number(what.found, "rows_to_label")
-    if change is None or rows is None or more is None or more > MOST_TO_LABEL * max(rows, FEW_ROWS):
+    more = number(what.found, "rows_to_label")
+    if change is None or more is None:
         return None
     return because(what.found, f"Label {{rows_to_label:,.0f}} more rows and the best method becomes {change.method}.")
 

@@ -48,7 +48,7 @@ MOVES: dict[str, Move] = {
     "gpu_gib": Move((2.0, 8.0, 24.0, 80.0, 640.0), lambda v: f"with {v:g} GiB of memory", costs=True),
     "latency_budget_ms": Move((10_000.0, 1000.0, 100.0, 20.0), lambda v: f"if an answer must start within {v:g} ms"),
     "corpus_tokens": Move(
-        (100_000, 10_000_000, 1_000_000_000, 10_000_000_000), lambda v: f"with {v:,.0f} tokens of raw text"
+        (100_000, 10_000_000, 1_000_000_000, 10_000_000_000), lambda v: f"with {v:,.0f} tokens of documents or raw text"
     ),
     "queries_per_day": Move((1e3, 1e6, 1e8), lambda v: f"with {v:,.0f} requests a day"),
     "tenants": Move((10, 100, 1000), lambda v: f"for {v:,.0f} adapted models beside each other"),

@@ -109,7 +109,7 @@ def corpus(found: Found) -> list[Vote]:
     """Pretraining further pays where a real shift and a large corpus meet (Gururangan et al. 2020); on little raw text it
     can lower the score of the base (Yang et al. 2024, EntiGraph)."""
     tokens, s = number(found, "corpus_tokens"), number(found, "domain_shift")
-    if tokens is None:
+    if not tokens:
         return []
     points = bounded(1.2 * math.log10(max(1.0, tokens) / 1e7), -3.0, 2.5)
     if s is None:

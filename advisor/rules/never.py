@@ -25,8 +25,17 @@ def little_text(found: Found) -> list[Bar]:
     tokens = number(found, "corpus_tokens")
     if tokens is None or tokens >= FEWEST_CORPUS_TOKENS:
         return []
+    if tokens == 0:
+        return bars(found, ["continued_pretraining"], "there is no raw text to pretrain on", "corpus_tokens")
     says = f"{{corpus_tokens:,.0f}} tokens of raw text: below the {FEWEST_CORPUS_TOKENS:,} it takes"
     return bars(found, ["continued_pretraining"], says)
+
+
+def nothing_to_search(found: Found) -> list[Bar]:
+    """Retrieval puts passages before a question (Lewis et al. 2020); without documents it is the prompt alone."""
+    if number(found, "corpus_tokens") != 0 or number(found, "answers_in_documents") is not None:
+        return []
+    return bars(found, ["rag", "rag+lora"], "there are no documents to search", "corpus_tokens")
 
 
 def passages_it_never_saw(found: Found) -> list[Bar]:

@@ -33,6 +33,7 @@ REMARKS: dict[str, Remarks] = {
 
 NEVER: dict[str, Never] = {
     "little_text": never.little_text,
+    "nothing_to_search": never.nothing_to_search,
     "passages_it_never_saw": never.passages_it_never_saw,
     "saturated": never.saturated,
     "volatile": never.volatile,

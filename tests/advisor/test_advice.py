@@ -61,7 +61,7 @@ def test_where_nothing_fits_the_memory_that_would_do_is_told() -> None:
 def test_the_plan_is_a_command_that_can_be_run(tmp_path: Path) -> None:
     base = facts(tiny_llama(tmp_path / "base"))
     made = from_numbers(Stated(n_examples=400, task_type="extraction"), facts=base, base_name="tiny")
-    assert made.method == made.plan["method"] == "lora"
+    assert made.method == made.plan["method"] == "full"
     (command,) = made.plan["commands"]
     assert command.startswith("graft tune FILE --base tiny --name ")
     assert checked_name(command.split("--name ")[1].split()[0])

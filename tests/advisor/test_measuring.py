@@ -134,7 +134,8 @@ def test_all_that_is_measured_of_labels_has_its_name_its_n_and_its_interval(tmp_
     found = by_name(measure(examples, base_folder=base, test=asked(*tickets(4)), said=steps.append))
     wanted = ALWAYS | LABELS | BASE | {"zero_shot_choices_score", "leakage_share"}
     assert wanted - set(found) == set()
-    assert not DOCUMENTS & set(found)
+    assert DOCUMENTS & set(found) == {"corpus_tokens"}
+    assert found["corpus_tokens"].value == 0
     assert found["leakage_share"].value == 1.0
     for name in wanted:
         one = found[name]
@@ -254,3 +255,10 @@ def test_rows_that_name_their_answers_labels_are_a_classification(tmp_path: Path
     file.write_text("".join(json.dumps({"text": f"word {n}", "label": f"language {n}"}) + "\n" for n in range(8)))
     found = {one.name: one for one in from_dataset(file, gpu_gib=8.0).evidence}
     assert (found["task_type"].value, found["n_classes"].value) == ("classification", 8)
+
+
+def test_rows_of_raw_text_are_what_there_is_to_pretrain_on() -> None:
+    found = by_name(
+        measure([Example((Message(DOCUMENT, text),), line, (0,)) for line, (_, text) in enumerate(FACTS.values(), start=1)])
+    )
+    assert found["corpus_tokens"].value == found["dataset_tokens"].value

@@ -58,6 +58,7 @@ def test_missing_facts_ask_for_retrieval_by_measurement_before_statement() -> No
     assert "0.20" in said(about(asked, closed_book_score=0.2, oracle_score=0.7), "Retrieve")
     assert not said(about(asked | {"needs_new_knowledge": 1.0}, closed_book_score=0.68, oracle_score=0.7), "facts are missing")
     assert said(about(asked | {"needs_new_knowledge": 0.8}), "80%")
+    assert "none were given" in said(about(asked | {"needs_new_knowledge": 0.8, "corpus_tokens": 0}), "80%")
     assert said(about(asked, answers_in_documents=0.7, answers_by_chance=0.1), "70%")
 
 
@@ -65,6 +66,8 @@ def test_data_far_from_the_base_asks_for_another_base() -> None:
     far = about({"n_examples": 300, "domain_shift": 0.8}, base_score=0.1, bits_per_byte=2.4, bits_per_byte_reference=1.0)
     assert "2.40" in said(far, "take a base of that field, or pretrain further")
     assert said(about({"n_examples": 300, "domain_shift": 0.8}), "far from general text")
+    terse = about({"n_examples": 300, "domain_shift": 0.15}, base_score=0.1, bits_per_byte=1.9, bits_per_byte_reference=1.2)
+    assert not said(terse, "take a base of that field"), "everyday words in few words are no field of their own"
     assert not said(about({"n_examples": 300, "domain_shift": 0.8}, base_score=0.8), "take a base of that field")
 
 

@@ -244,6 +244,16 @@ def test_pretraining_is_never_continued_on_less_than_a_million_tokens(
 
 @given(situations, measurements)
 @quick
+def test_what_searches_documents_or_reads_raw_text_is_never_advised_where_there_are_none(
+    situation: dict[str, Any], measured: dict[str, Any]
+) -> None:
+    measured = {name: value for name, value in measured.items() if name != "answers_in_documents"}
+    made = advice_on(situation | {"corpus_tokens": 0, "gpu_gib": 10_000.0}, measured)
+    assert barred(made, ["rag", "rag+lora", "continued_pretraining"])
+
+
+@given(situations, measurements)
+@quick
 def test_passages_are_never_put_before_what_was_tuned_without_them(situation: dict[str, Any], measured: dict[str, Any]) -> None:
     assert barred(advice_on(situation | {"tuned_without_passages": True}, measured), ["rag"])
 
@@ -325,7 +335,7 @@ def test_nothing_is_advised_that_needs_more_memory_than_there_is(situation: dict
         ({"needs_new_knowledge": True}, "rag"),
         ({"knowledge_changes": True, "needs_new_knowledge": True, "n_examples": 2000, "params_b": 8.0}, "rag"),
         ({"n_examples": 500, "task_type": "extraction"}, "lora"),
-        ({"n_examples": 240, "task_type": "classification", "n_classes": 4, "params_b": 0.135}, "lora"),
+        ({"n_examples": 240, "task_type": "classification", "n_classes": 4, "params_b": 0.135}, "head"),
         ({"n_examples": 60, "task_type": "classification", "n_classes": 10, "params_b": 0.135}, "head"),
         ({"n_examples": 600, "task_type": "classification", "n_classes": 70, "params_b": 8.0}, "knn_few_shot"),
         ({"n_examples": 1000, "base_score": 0.95}, "zero_shot"),
