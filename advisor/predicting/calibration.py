@@ -19,7 +19,7 @@ from advisor.predicting.contract import NORMAL_90, TELLING, Predicted, logit, si
 from advisor.predicting.features import logit_noise
 from advisor.predicting.figures import Off, Outcomes, Published
 from advisor.predicting.fitting import FEWEST_TASKS, Setting
-from advisor.predicting.measured import measured, posterior
+from advisor.predicting.measured import counted_logit, measured
 
 TEMPERATURES = (0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 10.0)
 USUAL_DRIFT = 0.15
@@ -52,7 +52,7 @@ def optimism(settings: Sequence[Setting]) -> dict[str, float]:
     for method, pairs in _pairs(settings).items():
         tasks: dict[str, list[float]] = defaultdict(list)
         for task, score, evidence in pairs:
-            tasks[task].append(posterior(evidence, 0.0).mean - logit(score))
+            tasks[task].append(counted_logit(evidence) - logit(score))
         whole = sum(statistics.fmean(some) for some in tasks.values())
         made[method] = round(whole / (len(tasks) + SCEPTICAL), 4)
     return made
@@ -64,8 +64,8 @@ def drift(settings: Sequence[Setting], optimism: Mapping[str, float]) -> float:
     for method, pairs in _pairs(settings).items():
         for _, score, evidence in pairs:
             noise = logit_noise(evidence) + 1 / (TEST_ROWS * score * (1 - score))
-            said = posterior(evidence, 0.0, optimism.get(method, 0.0))
-            squares.append(((logit(score) - said.mean) ** 2 - noise, noise**-2))
+            said = counted_logit(evidence) - optimism.get(method, 0.0)
+            squares.append(((logit(score) - said) ** 2 - noise, noise**-2))
     if len(squares) < FEWEST:
         return USUAL_DRIFT
     mean = sum(square * weight for square, weight in squares) / sum(weight for _, weight in squares)

@@ -2,22 +2,22 @@
 
     what the rules expect   x   the regression on what was measured of the task   x   what was measured of the method itself
 
-as independent normals of the score's logit. With numbers only, the first stands alone; with probes, the first two; a method
-that was played rests on the third. Standard library only.
+as normals of the score's logit, and a binomial likelihood of what was measured. With numbers only, the first stands alone; with
+probes, the first two; a method that was played rests on the third. Standard library only.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from advisor.evidence import Evidence, Found, number
 from advisor.predicting import regression
 from advisor.predicting.contract import NORMAL_90, Normal, Predicted
 from advisor.predicting.features import FEATURES, Seen, family, seen
 from advisor.predicting.figures import Arm, Off, Outcomes, Published
-from advisor.predicting.measured import CHANGES_WITH_ROWS, measured, posterior
+from advisor.predicting.measured import CHANGES_WITH_ROWS, Scored, after, measured, scored
 from advisor.predicting.typical import Typical, typical
 
 KEPT_LIFT = 0.7
@@ -38,7 +38,7 @@ class Known:
     outcomes: Outcomes
     forecasts: Mapping[str, tuple[Normal, str]]
     """By regression, of methods that have one, and on what."""
-    scores: Mapping[str, tuple[Normal, str]]
+    scores: Mapping[str, tuple[Scored, str]]
     """Of methods that were measured themselves, and how."""
     is_read: bool
     """Whether rag was measured itself, so that rag+lora can be told from it."""
@@ -62,7 +62,7 @@ def known(found: Found, methods: Sequence[str], outcomes: Outcomes) -> Known:
             how = f"regression on {', '.join(used)} over {arm.tasks} tasks ({outcomes.made_from})"
             forecasts[method] = regression.forecast(arm, features, kind), how
         if own is not None:
-            held = posterior(own, outcomes.drift, outcomes.optimism.get(method, 0.0))
+            held = scored(own, outcomes.drift, outcomes.optimism.get(method, 0.0))
             score = _at_these_rows(method, held, arm, features, found)
             scores[method] = score, f"measured: {own.name}" + ("" if own.n is None else f" on {own.n:,} rows")
     return Known(outcomes, forecasts, scores, measured("rag", found) is not None)
@@ -92,8 +92,8 @@ def with_points(
             reach = known.outcomes.reach
         if method in known.scores:
             score, how = known.scores[method]
-            common *= score.variance / (score.variance + expected.variance)
-            expected = expected.times(score)
+            before, expected = expected.variance, after(expected, score)
+            common *= expected.variance / before
             said.append(how)
         made[method] = Predicted(method, expected.mean, math.sqrt(expected.variance), common, reach, "; ".join(said))
     return made
@@ -118,11 +118,12 @@ def _lifted(rag: Predicted, tuned: Predicted, prompted: Predicted) -> Normal:
     return Normal(rag.centre + lift, rag.sd**2 + (KEPT_LIFT * tuned.sd) ** 2 + LIFT_SPREAD**2)
 
 
-def _at_these_rows(method: str, score: Normal, arm: Arm | None, known: Mapping[str, Seen], found: Found) -> Normal:
+def _at_these_rows(method: str, score: Scored, arm: Arm | None, known: Mapping[str, Seen], found: Found) -> Scored:
     """Where more rows are asked about than the score was measured with, it moves as the regression says that rows move it."""
     measured_on, rows = number(found, "rows_measured_on"), number(found, "n_examples")
     if method not in CHANGES_WITH_ROWS or measured_on is None or rows is None or rows < 1 or measured_on < 1:
         return score
     doublings = math.log2(rows / measured_on)
     slope = 0.0 if arm is None else sum(regression.pull(arm, known, name) for name in ("rows", "rows_per_class"))
-    return Normal(score.mean + slope * doublings, score.variance + (ROWS_DRIFT * doublings) ** 2)
+    drift = math.hypot(score.drift, ROWS_DRIFT * doublings)
+    return replace(score, drift=drift, optimism=score.optimism - slope * doublings)

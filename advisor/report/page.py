@@ -5,6 +5,7 @@ Everything that is text goes through `markup.element`, which escapes it; beyond 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from advisor.report.markup import Markup, element, together
 STYLE = Path(__file__).with_name("page.css")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 """Of the page itself: a browser fetches nothing for it, whatever stands in it."""
+WEIGHTIEST = 3
+"""Reasons told with the answer; all stand further below."""
 
 
 def page(advice: Advice) -> str:
@@ -31,7 +34,14 @@ def page(advice: Advice) -> str:
         element("style", Markup(_style())),
     )
     body = element(
-        "body", _answer(advice), _pictures(advice), _ranking(advice), _changes(advice), _plan(advice), _evidence(advice)
+        "body",
+        _answer(advice),
+        _plan(advice),
+        _changes(advice),
+        _pictures(advice),
+        _ranking(advice),
+        _why(advice),
+        _evidence(advice),
     )
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 
@@ -42,9 +52,10 @@ def _style() -> str:
 
 
 def _answer(advice: Advice) -> list[Markup]:
+    """What a reader takes away who reads no further."""
     sure = f"Best with a probability of {advice.confidence:.0%}, for somebody to whom {advice.profile} counts."
-    said = [element("li", one) for one in advice.says]
-    return [element("h1", advice.method), element("p", sure, class_="quiet"), element("ul", said) if said else Markup("")]
+    said = [element("li", one) for one in (*advice.ranking[0].reasons[:WEIGHTIEST], *advice.says)]
+    return [element("h1", f"Advised: {advice.method}"), element("p", sure, class_="quiet"), element("ul", said)]
 
 
 def _pictures(advice: Advice) -> list[Markup]:
@@ -75,21 +86,40 @@ def _table(columns: list[str], rows: list[Markup]) -> Markup:
 
 
 def _ranking(advice: Advice) -> list[Markup]:
-    columns = ["method", "score.", "90 %.", "best.", "memory.", "training.", "price.", "1,000 requests.", "why"]
-    return [element("h2", "All methods"), _table(columns, [_method(one) for one in advice.ranking])]
+    """Columns of which nothing is known are left out."""
+    costs = {one.method: bills.in_full(one.method, one.cost) for one in advice.ranking}
+    known = [(name, key, say) for name, key, say in COSTS if any(cost[key] for cost in costs.values())]
+    columns = ["method", "score.", "90 %.", "best.", "memory.", *(f"{name}." for name, _, _ in known)]
+    rows = [_method(one, [say(costs[one.method][key]) for _, key, say in known]) for one in advice.ranking]
+    return [element("h2", "All methods"), _table(columns, rows)]
 
 
-def _method(one: Ranked) -> Markup:
-    cost, (low, high) = bills.in_full(one.method, one.cost), one.quality.interval
-    numbers = (
-        f"{one.quality.mean:.2f}", f"{low:.2f} to {high:.2f}", f"{one.p_best:.0%}",
-        ("✗ " if one.fits is False else "") + wording.gib(one.memory_gib), wording.duration(cost["train_seconds"]),
-        wording.money(cost["train_price"]), wording.money(cost["serve_price_per_1000"]),
-    )  # fmt: skip
-    why = [element("li", said) for said in one.reasons] + [element("li", said, class_="risk") for said in one.risks]
+COSTS: tuple[tuple[str, str, Callable[[float | None], str]], ...] = (
+    ("training", "train_seconds", wording.duration),
+    ("its price", "train_price", wording.money),
+    ("1,000 requests", "serve_price_per_1000", wording.money),
+)
+
+
+def _method(one: Ranked, costs: list[str]) -> Markup:
+    low, high = one.quality.interval
+    memory = ("✗ " if one.fits is False else "") + wording.gib(one.memory_gib)
+    numbers = [f"{one.quality.mean:.2f}", f"{low:.2f} to {high:.2f}", f"{one.p_best:.0%}", memory, *costs]
     cells = [element("td", said, class_="number") for said in numbers]
-    is_out = one.barred or one.fits is False
-    return element("tr", element("td", one.method), cells, element("td", element("ul", why)), class_="out" if is_out else None)
+    return element("tr", element("td", one.method), cells, class_="out" if _is_out(one) else None)
+
+
+def _is_out(one: Ranked) -> bool:
+    return one.barred or one.fits is False
+
+
+def _why(advice: Advice) -> list[Markup]:
+    made = []
+    for one in advice.ranking:
+        said = [element("li", reason) for reason in one.reasons] + [element("li", risk, class_="risk") for risk in one.risks]
+        name = one.method + (": not to be advised" if _is_out(one) else "")
+        made.append(element("section", element("h3", name), element("ul", said), class_="out" if _is_out(one) else None))
+    return [element("h2", "Why"), element("div", made, class_="side")]
 
 
 def _changes(advice: Advice) -> list[Markup]:

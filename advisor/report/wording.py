@@ -31,7 +31,7 @@ def duration(seconds: float | None) -> str:
     for unit, size in UNITS:
         if seconds >= size:
             return f"{_short(seconds / size)} {unit}"
-    return f"{_short(seconds)} s"
+    return "<1 s" if 0 < seconds < 1 else f"{_short(seconds)} s"
 
 
 def money(dollars: float | None) -> str:

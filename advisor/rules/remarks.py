@@ -60,9 +60,9 @@ def tenants(found: Found) -> list[Remark]:
 
 
 def training_time(found: Found) -> list[Remark]:
-    """FLOPs of the formula at the speed that is assumed or stated (`cost.py`)."""
+    """FLOPs of the formula at the speed that is assumed or stated (`cost.py`); below a second they are nobody's concern."""
     return [
         Remark(method, because(found, f"about {{train_seconds.{method}:,.0f}} s of training"))
         for method in SUPERVISED
-        if number(found, f"train_seconds.{method}") is not None
+        if (number(found, f"train_seconds.{method}") or 0.0) >= 1
     ]

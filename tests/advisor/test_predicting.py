@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from advisor.predicting import best, regression
 from advisor.predicting.contract import Normal, Predicted, logit, sigmoid
 from advisor.predicting.features import FEATURES, Seen, family, logit_noise, seen
 from advisor.predicting.figures import Arm, Outcomes, outcomes, published
-from advisor.predicting.measured import posterior
+from advisor.predicting.measured import Scored, after, scored
 from advisor.predicting.predict import predict
 
 
@@ -112,15 +113,56 @@ def test_a_better_base_never_lowers_what_is_foretold_of_tuning_by_the_shipped_fi
 # --- measurement
 
 
+WIDE = Normal(0.0, 100.0)
+
+
 def test_what_was_measured_of_a_method_counts_by_its_rows() -> None:
-    few, many = (posterior(score("few_shot_score", 0.9, n), 0.15) for n in (12, 1200))
+    few, many = (after(Normal(0.0, 1.0), scored(score("few_shot_score", 0.9, n), 0.15, 0.0)) for n in (12, 1200))
     assert few.mean < many.mean < logit(0.9) + 0.01
     assert few.variance > 5 * many.variance
 
 
+@given(st.integers(0, 40), st.integers(1, 40), st.floats(-4, 4), st.floats(0.1, 9), st.floats(0, 1), st.floats(-0.5, 0.5))
+@settings(max_examples=80, deadline=None)
+def test_what_is_expected_after_a_score_is_as_the_whole_likelihood_has_it(
+    hits: int, misses: int, mean: float, variance: float, drift: float, optimism: float
+) -> None:
+    """Beside the same by sums over a grid of both logits; a normal is never exactly right, least of all at nothing and all."""
+    n = hits + misses
+    found = after(Normal(mean, variance), Scored(hits, n, drift, optimism))
+    grid = np.linspace(mean - 8 * math.sqrt(variance) - 6, mean + 8 * math.sqrt(variance) + 6, 1501)
+    seen_at = grid[:, None] + optimism + drift * np.linspace(-5, 5, 41)[None, :]
+    p = 1 / (1 + np.exp(-np.clip(seen_at, -40, 40)))
+    likely = np.exp(hits * np.log(p) + misses * np.log(1 - p) - hits * np.log((hits + 0.5) / (n + 1))
+                    - misses * np.log((misses + 0.5) / (n + 1)))  # fmt: skip
+    weight = (likely * np.exp(-(np.linspace(-5, 5, 41)[None, :] ** 2) / 2)).sum(1) * np.exp(
+        -((grid - mean) ** 2) / (2 * variance)
+    )
+    weight /= weight.sum()
+    middle = float((grid * weight).sum())
+    spread = math.sqrt(float(((grid - middle) ** 2 * weight).sum()))
+    assert abs(found.mean - middle) < 0.35 * spread + 0.02
+    assert 0.7 < math.sqrt(found.variance) / spread < 1.3
+
+
+def test_twelve_of_twelve_are_believed_against_an_expectation_of_three_in_ten() -> None:
+    played = after(Normal(logit(0.3), 1.0), scored(score("score.lora", 1.0, 12), 0.75, 0.4))
+    assert sigmoid(played.mean) > 0.75
+    probed = after(Normal(logit(0.3), 1.0), scored(score("few_shot_score", 1.0, 12), 0.75, 0.4))
+    assert probed.mean < played.mean, "what was asked rows at hand flatters, and strays"
+
+
 def test_none_of_a_few_is_not_never() -> None:
-    assert sigmoid(posterior(score("zero_shot_score", 0.0, 8), 0.15).mean) > 0.03
-    assert sigmoid(posterior(score("zero_shot_score", 0.0, 800), 0.15).mean) < 0.011
+    assert sigmoid(after(WIDE, scored(score("zero_shot_score", 0.0, 8), 0.15, 0.0)).mean) > 0.001
+    assert sigmoid(after(Normal(0.0, 4.0), scored(score("zero_shot_score", 0.0, 8), 0.15, 0.0)).mean) > 0.03
+    assert sigmoid(after(Normal(0.0, 4.0), scored(score("zero_shot_score", 0.0, 800), 0.15, 0.0)).mean) < 0.011
+
+
+def test_scores_that_are_not_all_or_nothing_vary_less_and_say_more() -> None:
+    narrow = Evidence("few_shot_score", 0.5, "share", "measured", 24, (0.42, 0.58))
+    wide = Evidence("few_shot_score", 0.5, "share", "measured", 24, (0.31, 0.69))
+    assert scored(narrow, 0.0, 0.0).n == 96
+    assert scored(wide, 0.0, 0.0).n == pytest.approx(26.6, abs=0.1)
 
 
 def test_a_measurement_and_an_expectation_meet_by_their_precision() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from advisor.evidence import wilson
 from tests.adapters.test_rag import ROWS as TOWNS_ROWS
 from tests.adapters.test_rag import TOWNS, fact
 from tests.gateway.conftest import Gateway, Home, gateway_on
@@ -111,3 +112,27 @@ def test_documents_become_a_store_that_is_searched_and_goes_where_nobody_won_wit
     assert not result["published"]
     with gateway.http() as http:
         assert http.get("/v1/vector_stores").json()["data"] == []
+
+
+def test_an_advice_is_measured_by_playing_its_leading_methods_and_given_again_with_what_they_scored(
+    root: Path, environment: dict[str, str], gateway: Gateway
+) -> None:
+    data, report = root / "routed.jsonl", root / "report.html"
+    data.write_text("".join(json.dumps({"prompt": q, "completion": a}) + "\n" for q, a in rows(60)))
+    done = graft(environment, "advise", str(data), "--n", "60", "--measure", "--budget", "40s", "--html", str(report), "--json")
+    assert done.returncode == 0, done.stderr
+    advice = json.loads(done.stdout)
+    played = [arm for arm in advice["bakeoff"]["arms"] if arm["score"] is not None]
+    assert {"zero_shot"} < {arm["arm"] for arm in played}
+    measured = {one["name"]: one for one in advice["evidence"] if one["name"].startswith("score.")}
+    assert set(measured) == {f"score.{arm['arm']}" for arm in played}
+    for arm in played:
+        said, ranked = measured[f"score.{arm['arm']}"], {one["method"]: one for one in advice["ranking"]}
+        assert said["value"] == pytest.approx(arm["score"]["mean"], abs=1e-3)
+        low, high = ranked[arm["arm"]]["quality"]["interval"]
+        least, most = wilson(round(said["value"] * said["n"]), said["n"])
+        assert max(low, least) <= min(high, most), "what is foretold agrees with what was played"
+    assert "Advised: " + advice["recommendation"]["method"] in report.read_text()
+    with gateway.http() as http:
+        assert http.get(f"/v1/graft/bakeoffs/{advice['job']}").json()["status"] == "succeeded"
+    assert "routed" not in gateway.openai().models.list().model_dump_json(), "nothing is published"
