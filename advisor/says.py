@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from adapters.data.dataset import FEWEST_ROWS
 from adapters.tuning.recipe import Recipe
 from advisor.candidates import TRAINED
 from advisor.evidence import Evidence, Found, by_name, number, text
@@ -105,10 +106,10 @@ def _too_few_rows(what: Told) -> Reason | None:
     if per is not None and per < FEWEST_PER_CLASS and barred:
         says = "{examples_per_class:.3g} rows a label are too few to tune on: it takes two, and ten to do well."
         return because(what.found, says)
-    if rows is None or rows >= FEW_ROWS or (rows >= 10 and what.decision.method in TRAINED):
+    if rows is None or rows >= FEW_ROWS or (rows >= FEWEST_ROWS and what.decision.method in TRAINED):
         return None
-    says = "{n_examples:,.0f} rows are too few to tune on: it takes 10, and gains show from 50 to 100."
-    return because(what.found, says)
+    least = f"too few to tune on: it takes {FEWEST_ROWS}, and" if rows < FEWEST_ROWS else "few to tune on:"
+    return because(what.found, f"{{n_examples:,.0f}} rows are {least} gains show from 50 to 100.")
 
 
 def _already_good(what: Told) -> Reason | None:

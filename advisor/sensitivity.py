@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from adapters.bases import BaseFacts
 from adapters.tuning.shapes import typical_shape
@@ -91,17 +92,24 @@ def _what_would_fit(decision: Decision) -> list[Change]:
     return [Change("gpu_gib", number(decision.found, "gpu_gib"), needs, decision.method, says)]
 
 
+class _Answer(NamedTuple):
+    method: str
+    """What would be recommended."""
+    lead: float | None
+    """By how much what is recommended now leads: below 0 where it does not, None where it is out of the question."""
+    fits: bool
+    """Or nothing does, and it is the smallest."""
+
+
 @dataclass(slots=True)
 class _Asking:
     decision: Decision
     found: Found
     facts: BaseFacts | None
     name: str
-    answers: dict[Value, tuple[str, float | None]] = field(default_factory=dict)
+    answers: dict[Value, _Answer] = field(default_factory=dict)
 
-    def at(self, value: Value) -> tuple[str, float | None]:
-        """What would be recommended, and by how much what is recommended now leads: below 0 where it does not, None where it
-        is out of the question."""
+    def at(self, value: Value) -> _Answer:
         if value not in self.answers:
             move = MOVES[self.name]
             facts = typical_shape(float(value)) if self.name == "params_b" else self.facts
@@ -112,7 +120,7 @@ class _Asking:
                 whole = moved(self.decision.found, self.name, value)
                 other = frozenset((self.name, "answers_by_chance", *move.drops))
             then = ranking.decide(whole, self.decision.profile, self.decision.given, self.decision, other)
-            self.answers[value] = then.method, self._lead(then)
+            self.answers[value] = _Answer(then.method, self._lead(then), then.fits[then.method] is not False)
         return self.answers[value]
 
     def _lead(self, then: Decision) -> float | None:
@@ -126,39 +134,40 @@ def _first(asking: _Asking, before: float | None, stops: list[Value]) -> Change 
     """The first stop that turns the advice, or the value between it and the stop before at which that happens."""
     name, present = asking.name, number(asking.found, asking.name)
     for value in stops:
-        method = asking.at(value)[0]
-        if method != asking.decision.method:
+        then = asking.at(value)
+        if then.method != asking.decision.method:
             found = float(value)
             if before is not None and not isinstance(value, bool):
-                found, method = _searched(asking, before, found)
+                found, then = _searched(asking, before, found)
             instead = "" if present is None or isinstance(value, bool) else f" instead of {_plain(name, present)}"
-            return Change(name, present, found, method, f"{MOVES[name].say(found)}{instead}: {method}")
+            says = then.method if then.fits else "nothing fits"
+            return Change(name, present, found, then.method, f"{MOVES[name].say(found)}{instead}: {says}")
         before = float(value)
     return None
 
 
-def _searched(asking: _Asking, same: float, turned: float) -> tuple[float, str]:
+def _searched(asking: _Asking, same: float, turned: float) -> tuple[float, _Answer]:
     """The nearest value found that turns the advice, and to what: where the lead would be gone if it fell evenly, and on."""
     now = asking.decision.method
     for _ in range(GUESSES):
         if abs(turned - same) <= NEAR * max(abs(turned), abs(same)):
             break
-        lead, lag = asking.at(_whole(asking.name, same))[1], asking.at(_whole(asking.name, turned))[1]
+        lead, lag = asking.at(_whole(asking.name, same)).lead, asking.at(_whole(asking.name, turned)).lead
         part = 0.5
         if lead is not None and lag is not None and lead > lag:
             part = min(5 / 6, max(1 / 6, lead / (lead - lag)))  # the ends are left by a sixth, so that both close in
         by_ratio = asking.name not in SHARES and same > 0 and turned > 0
         guess = same * (turned / same) ** part if by_ratio else same + part * (turned - same)
-        if asking.at(_whole(asking.name, guess))[0] == now:
+        if asking.at(_whole(asking.name, guess)).method == now:
             same = guess
         else:
             turned = guess
     rounded = _rounded(turned, up=turned > same)
     for value in (rounded, float(_whole(asking.name, turned))):
-        method = asking.at(_whole(asking.name, value))[0]
-        if method != now:
+        then = asking.at(_whole(asking.name, value))
+        if then.method != now:
             break
-    return value, method
+    return value, then
 
 
 def _rounded(value: float, *, up: bool) -> float:
@@ -178,7 +187,7 @@ def _outward(asking: _Asking, stops: tuple[Value, ...], present: float | None) -
     that change nothing; where all change something, all of them."""
     ordered = sorted(stops, key=float)
     if present is None:
-        same = [value for value in ordered if asking.at(value)[0] == asking.decision.method]
+        same = [value for value in ordered if asking.at(value).method == asking.decision.method]
         if not same:
             yield None, ordered
             return

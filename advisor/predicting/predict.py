@@ -27,6 +27,7 @@ LIFT_SPREAD = 0.6
 KIN = {"rag": "few_shot", "rag+lora": "lora", "continued_pretraining": "full"}
 """Methods that no outcome has, and the one whose base and learning they share: where rules are off by much for that one, they
 are for these."""
+SHOWS_AS = {"knn_few_shot": "few_shot", "many_shot": "few_shot"}
 ROWS_DRIFT = 0.1
 """Spread, in logits, that every doubling of the rows adds to a score measured on fewer."""
 
@@ -53,19 +54,31 @@ def predict(
 
 def known(found: Found, methods: Sequence[str], outcomes: Outcomes) -> Known:
     features, kind = seen(found), family(found)
-    probed = any(FEATURES[name].is_probe for name in features)
     forecasts, scores = {}, {}
     for method in methods:
         arm, own = outcomes.arms.get(method), measured(method, found)
-        if arm is not None and probed:
-            used = [name for name in arm.features if name in features]
-            how = f"regression on {', '.join(used)} over {arm.tasks} tasks ({outcomes.made_from})"
-            forecasts[method] = regression.forecast(arm, features, kind), how
+        forecast = _forecast(method, outcomes, features, kind)
+        if forecast is not None:
+            forecasts[method] = forecast
         if own is not None:
             held = scored(own, outcomes.drift, outcomes.optimism.get(method, 0.0))
             score = _at_these_rows(method, held, arm, features, found)
             scores[method] = score, f"measured: {own.name}" + ("" if own.n is None else f" on {own.n:,} rows")
     return Known(outcomes, forecasts, scores, measured("rag", found) is not None)
+
+
+def _forecast(method: str, outcomes: Outcomes, features: Mapping[str, Seen], kind: str) -> tuple[Normal, str] | None:
+    """By the method's own regression, or by that of whoever shows examples as it does, where that alone rests on a probe: what
+    counts of rows say is the rules' to tell."""
+    for name in (method, SHOWS_AS.get(method, method)):
+        arm = outcomes.arms.get(name)
+        used = [] if arm is None else [one for one in arm.features if one in features]
+        if arm is not None and any(FEATURES[one].is_probe for one in used):
+            made = regression.forecast(arm, features, kind)
+            of = "" if name == method else f"{name}'s "
+            wider = made if name == method else Normal(made.mean, made.variance + LIFT_SPREAD**2)
+            return wider, f"{of}regression on {', '.join(used)} over {arm.tasks} tasks ({outcomes.made_from})"
+    return None
 
 
 def with_points(

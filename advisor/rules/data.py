@@ -77,7 +77,7 @@ def task(found: Found) -> list[Vote]:
         return made + votes(because(found, "a {task_type} asks for a label, not for facts"), rag=-0.8, rag_lora=-0.8)
     if kind in FIXED_FORM:
         reason = because(found, "{task_type}: the answers have a form of their own")
-        read = 1.4 if kind == "tool_use" else 0.1
+        read = 1.4 if kind == "tool_use" else -0.6
         return votes(reason, lora=0.6, full=0.3, few_shot=0.2, knn_few_shot=0.2, rag=-0.6, rag_lora=read)
     if kind == "qa_open_book":
         return votes(because(found, "{task_type}: reading passages is what is asked for, and learned"), rag=0.6, rag_lora=1.0)

@@ -34,7 +34,8 @@ def said(made: Advice, words: str) -> str:
 
 
 def test_few_rows_are_said_to_be_few() -> None:
-    assert said(about({"n_examples": 7}), "7 rows are too few to tune on")
+    assert said(about({"n_examples": 7}), "7 rows are too few to tune on: it takes 10")
+    assert said(about({"n_examples": 20}), "20 rows are few to tune on: gains show from 50")
     assert said(about({"n_examples": 25, "n_classes": 20, "task_type": "classification"}), "1.25 rows a label are too few")
     assert not said(about({"n_examples": 2000, "task_type": "extraction"}), "too few")
 
@@ -134,6 +135,12 @@ def test_what_would_change_it_does_change_it(stated: dict[str, Any]) -> None:
             continue  # is measured, and cannot be stated
         then = from_numbers(Stated(**at(stated, change)))
         assert then.method == change.method != now.method, change
+
+
+def test_a_base_that_would_not_fit_is_no_method_to_change_to() -> None:
+    made = from_numbers(Stated(n_examples=300, task_type="extraction", params_b=8.0, gpu_gib=24.0))
+    (larger,) = [one for one in made.changes if one.name == "params_b" and one.value > 8]
+    assert larger.says.endswith("billion parameters instead of 8: nothing fits")
 
 
 def test_thresholds_are_searched_and_not_only_stops() -> None:
