@@ -23,7 +23,7 @@ check: install ## lint, format and types
 	@$(BIN)/mypy
 
 test: check ## everything that must hold: lint, types and all tests, real vLLM included
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 fix: install ## let ruff mend what it can
 	@$(BIN)/ruff check --fix .

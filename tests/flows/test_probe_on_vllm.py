@@ -5,12 +5,9 @@ The base is SmolLM2; the adapters have random weights, which move it as much as 
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import signal
-import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,26 +26,21 @@ from adapters.registry import WEIGHTS
 from adapters.tuning.adapted import open_adapted
 from adapters.tuning.recipe import Recipe
 from gateway import settings as settings_table
-from gateway.engines.client import EngineClient
 from gateway.engines.contract import Slots
-from gateway.engines.kinds import ENGINES
-from gateway.engines.sockets import socket_path
 from tests import tiny as small
-from tests.gateway.conftest import eventually
+from tests.flows.engine import vllm_engine
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 
 BASE = "smollm2"
-STARTS_S = 240
 
 
 @dataclass(frozen=True)
 class Engine:
-    socket: Path
+    http: httpx.Client
 
     def post(self, path: str, body: dict[str, object]) -> httpx.Response:
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.socket)), timeout=120) as client:
-            return client.post(f"http://engine{path}", json=body)
+        return self.http.post(path, json=body, timeout=120)
 
     def verdict(self, probe: Probe, adapter: Path | None) -> Verdict:
         """Of the adapter, loaded under its folder's name; of the base, asked for as if it were the adapter, for None."""
@@ -61,34 +53,9 @@ class Engine:
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    home = tmp_path_factory.mktemp("engine")
-    variables = {"GRAFT_STORAGE_HOME": str(home), "GRAFT_ENGINE_MAX_MODEL_LEN": "256"}
-    settings = settings_table.load(environment=variables)
-    socket = socket_path(settings, BASE)
-    command = ENGINES["vllm"](settings, settings_table.BaseSetting(BASE, BASE, ()), socket, Slots(1, 8, 8))
-    with (home / "engine.log").open("wb") as log:
-        environment = {**os.environ, **command.environment}
-        process = subprocess.Popen(command.argv, env=environment, stdout=log, stderr=log, start_new_session=True)
-
-    async def healthy() -> bool:
-        client = EngineClient(BASE, socket)
-        try:
-            return await client.health() == 200
-        finally:
-            await client.close()
-
-    try:
-        eventually(lambda: asyncio.run(healthy()) or process.poll() is not None, STARTS_S)
-        assert process.poll() is None, (home / "engine.log").read_text()[-4000:]
-        yield Engine(socket)
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+def engine(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with vllm_engine(tmp_path_factory.mktemp("engine"), BASE, base, Slots(1, 8, 8)) as http:
+        yield Engine(http)
 
 
 @pytest.fixture(scope="module")
@@ -158,13 +125,9 @@ def test_another_adapter_does_not(engine: Engine, probe: Probe, base: Path, tmp_
 
 
 def test_a_probe_beside_other_requests_neither_fails_nor_hurts_them(engine: Engine, probe: Probe, good: Path) -> None:
-    async def scene() -> list[httpx.Response]:
-        transport = httpx.AsyncHTTPTransport(uds=str(engine.socket))
-        async with httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=120) as client:
-            chat = {"model": BASE, "prompt": "The sea is", "max_tokens": 24, "ignore_eos": True}
-            asked = [chat, as_request(probe, good.name), chat, as_request(probe, good.name)]
-            return list(await asyncio.gather(*(client.post("/v1/completions", json=body) for body in asked)))
-
-    answers = asyncio.run(scene())
+    chat = {"model": BASE, "prompt": "The sea is", "max_tokens": 24, "ignore_eos": True}
+    asked = [chat, as_request(probe, good.name), chat, as_request(probe, good.name)]
+    with ThreadPoolExecutor(len(asked)) as callers:
+        answers = list(callers.map(lambda body: engine.post("/v1/completions", body), asked))
     assert [answer.status_code for answer in answers] == [200] * 4
     assert all(judge(probe, read_reply(probe, answer.json())).passed for answer in answers[1::2])
