@@ -109,6 +109,8 @@ class Plan:
     profile: str = DEFAULT
     found: Found = field(default_factory=dict)
     """Complete evidence, for what each arm costs to make and to serve."""
+    played: tuple[str, ...] = ()
+    """Arms that another bake-off has played with all rows: what they score is known at no cost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,10 +76,12 @@ class _Course:
         )  # fmt: skip
 
     def _next(self, waiting: Sequence[Arm]) -> Arm:
-        """The base as it is, those that were asked for by name, then whichever may gain most. `waiting`: cheapest first."""
+        """The base as it is, those that were asked for by name or are known, then whichever may gain most. `waiting`: cheapest
+        first."""
         leader = self._leader()
-        if leader is None or any(arm.name == UNTAUGHT or arm.predicted is None for arm in waiting):
-            return next((arm for arm in waiting if arm.name == UNTAUGHT or arm.predicted is None), waiting[0])
+        before = [arm for arm in waiting if arm.name == UNTAUGHT or arm.predicted is None or arm.name in self.plan.played]
+        if leader is None or before:
+            return next(iter(before), waiting[0])
 
         def gain(arm: Arm) -> float:
             return expected_gain(arm.predicted, leader[1] + self._burden(arm)) if arm.predicted else 0.0
@@ -98,7 +100,11 @@ class _Course:
         return rungs_[-1:]
 
     def _begin(self, arm: Arm, ladder: Sequence[int]) -> None:
-        """Plays the first rung of its ladder, unless it is not worth it or there is no time for the whole of it."""
+        """Plays the first rung of its ladder, unless it is not worth it or there is no time for the whole of it; what is known
+        costs nothing."""
+        if arm.name in self.plan.played:
+            self._play(arm, self.plan.rows)
+            return
         expected_s, left_s = sum(self.timing.expected(arm, rows) for rows in ladder), self._left_s()
         reason = not_worth(arm.predicted, self._burden(arm), expected_s, self._leader(), self.plan.profile)
         if reason is None and left_s is not None and expected_s > left_s:

@@ -6,6 +6,7 @@ Exit codes: 0 done (result.json), 1 an error (failure.json), 75 interrupted and 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import signal
 import sys
@@ -32,6 +33,8 @@ from gateway.db.database import open_database
 from gateway.db.names import Names
 from gateway.db.retirement import Retirement
 from gateway.jobs.runner import EX_TEMPFAIL
+
+BEFORE = "before.json"
 
 
 def main(arguments: list[str]) -> int:
@@ -87,10 +90,17 @@ async def _played(
         cells.keep(folder, next(numbers), cell)
         telling.end(cell)
 
+    plan = dataclasses.replace(decided.plan, played=await asyncio.to_thread(_played_before, folder, player))
     # in a thread of its own: it waits for each cell, and the loop is where cells are played and signals heard
-    return await asyncio.to_thread(
-        bake_off, decided.arms, decided.plan, player, known=known, on_begin=telling.begin, on_cell=keep
-    )
+    return await asyncio.to_thread(bake_off, decided.arms, plan, player, known=known, on_begin=telling.begin, on_cell=keep)
+
+
+def _played_before(folder: Path, player: GatewayPlayer) -> tuple[str, ...]:
+    """Looked up once, so that a bake-off that goes on after a kill is the same one."""
+    file = folder / BEFORE
+    if not file.is_file():
+        write_whole(file, json.dumps(player.played_before()))
+    return tuple(json.loads(file.read_bytes()))
 
 
 def _fail(folder: Path, failure: dict[str, Any]) -> None:

@@ -36,11 +36,18 @@ def keep(folder: Path, number: int, cell: Cell) -> None:
 
 def place(home: Path, parts: Mapping[str, Any]) -> Path:
     """The folder of what is played from these parts; made, if it is not there. Asking for it counts as use."""
-    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
-    folder = home / PLAYED / key
+    folder = home / PLAYED / _key(parts)
     folder.mkdir(parents=True, exist_ok=True)
     os.utime(folder)
     return folder
+
+
+def was_played(home: Path, parts: Mapping[str, Any]) -> bool:
+    return (home / PLAYED / _key(parts) / CELL).is_file()
+
+
+def _key(parts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def remove_unused(home: Path, *, before: float) -> None:

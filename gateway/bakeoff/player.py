@@ -65,6 +65,20 @@ class GatewayPlayer:
             self._unless_stopped(self._play(arm, rows, seed, within_s)), self._loop
         ).result()
 
+    def played_before(self) -> tuple[str, ...]:
+        """Arms that another bake-off has played from these very rows."""
+        return tuple(arm.name for arm in self._prepared.arms if self._was_played(arm.name, self._prepared.plan.rows))
+
+    def _was_played(self, arm: str, rows: int) -> bool:
+        try:
+            recipe = self._recipe(arm, rows, 0)
+        except Unplayable:
+            return False
+        return cells.was_played(self._settings.storage_home, self._parts(recipe, self._taught(arm, rows)))
+
+    def _taught(self, arm: str, rows: int) -> Sequence[Example]:
+        return [] if arm == UNTAUGHT else self._rows[:rows]
+
     async def _unless_stopped(self, work: Any) -> Cell:
         playing, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait((playing, stop), return_when=asyncio.FIRST_COMPLETED)
@@ -90,7 +104,7 @@ class GatewayPlayer:
         why = without_a_chance(arm, rows, has_documents=bool(self._request.documents))
         if why is not None:
             raise Unplayable(why)
-        taught = [] if arm == UNTAUGHT else self._rows[:rows]
+        taught = self._taught(arm, rows)
         recipe = await asyncio.to_thread(self._recipe, arm, rows, seed)
         place = cells.place(self._settings.storage_home, self._parts(recipe, taught))
         found = cells.played(place)

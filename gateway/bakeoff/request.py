@@ -4,6 +4,7 @@
     <folder>/rows.jsonl      what arms are made from, in a seeded order: a rung is the first so many
     <folder>/frozen.jsonl    what every arm is asked
     <folder>/prepared.json   arms and plan, once they are decided (`preparing.py`)
+    <folder>/before.json     arms that another bake-off has played from these rows
     <folder>/cells/          what was played (`cells.py`); metrics.jsonl its course; result.json or failure.json its end
 
 Knows no queue and no model.

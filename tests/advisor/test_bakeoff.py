@@ -326,3 +326,14 @@ def test_a_bound_holds_the_last_score_and_grows_with_the_distance() -> None:
     assert bounds(arm("lora"), cells[:1], 0.1, 128) is None
     assert bounds(arm("lora"), cells, 0.1, 64 * 9) is None
     assert near.high <= 1.0
+
+
+def test_what_another_bake_off_has_played_comes_first_and_takes_no_time() -> None:
+    world = World({"zero_shot": flat(0.1), "lora": flat(0.9), "few_shot": flat(0.4)})
+    arms = arm("zero_shot", 0.1), arm("lora", 0.5, making_s=900.0), arm("few_shot", 0.5, making_s=1.0)
+    without = played(World(world.scores), *arms, budget_s=60.0)
+    assert how(without, "lora") == "not begun"
+    found = played(world, *arms, budget_s=60.0, played=("lora",))
+    assert world.played[:2] == [("zero_shot", ROWS, 0), ("lora", ROWS, 0)]
+    assert found.verdict is not None
+    assert found.verdict.winner == "lora"
