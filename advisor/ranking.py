@@ -219,7 +219,8 @@ def rank(decision: Decision) -> list[Ranked]:
     for method in decision.order:
         is_barred = method in decision.barred
         reasons = [bar.reason for bar in decision.barred.get(method, ())]
-        reasons += [vote.reason for vote in sorted(decision.cast.get(method, ()), key=lambda vote: -abs(vote.points))]
+        for vote in sorted(decision.cast.get(method, ()), key=lambda vote: -abs(vote.points)):
+            reasons.append(vote.reason if vote.points >= 0 else vote.reason.against())
         reasons += remarked[method]
         reasons.append(because(said, f"foretold: {{quality.{method}:.2f}} of 1"))
         is_out = is_barred or decision.fits[method] is False

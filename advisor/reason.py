@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from advisor.evidence import Evidence, Found
@@ -31,6 +31,10 @@ class Reason:
         known = [one.name for one in self.quotes if one.value is not None]
         if missing := [name for name in _places(self.says) if name not in known]:
             raise ValueError(f"'{self.says}' speaks of {', '.join(missing)}, of which there is no evidence")
+
+    def against(self) -> Reason:
+        """The same, told of a method that it speaks against."""
+        return replace(self, says=f"against it: {self.says}")
 
     def __str__(self) -> str:
         values = {one.name: one for one in self.quotes}

@@ -17,11 +17,12 @@ from advisor.evidence import Evidence, Found, by_name, number, text
 from advisor.predicting import best, predict
 from advisor.ranking import Decision
 from advisor.reason import Reason, because
+from advisor.rules.facts import READS
 from advisor.rules.never import FEWEST_PER_CLASS, SATURATED
 from advisor.sensitivity import Change
 
 FEW_ROWS = 50
-FAR, FAR_BITS, OFF, WEAK = 0.6, 0.5, 0.3, 0.4
+FAR, FAR_BITS, OFF, WEAK = 0.6, 0.5, 0.5, 0.4
 """A shift that is far by itself; bits per byte above everyday text, far together with a shift of OFF, as terse rows of everyday
 words cost bits too; a score below which it matters."""
 FORM_GAP, ROOM, NEED, GAIN = 0.05, 0.1, 0.5, 0.2
@@ -131,7 +132,7 @@ def _form(what: Told) -> Reason | None:
 def _facts_missing(what: Told) -> Reason | None:
     found = what.found
     closed, oracle = number(found, "closed_book_score"), number(found, "oracle_score")
-    if closed is not None and oracle is not None:
+    if closed is not None and oracle is not None and max(closed, oracle) >= READS:
         if oracle - closed < ROOM:
             return None
         says = (
@@ -148,8 +149,11 @@ def _facts_missing(what: Told) -> Reason | None:
     held, chance = number(found, "answers_in_documents"), number(found, "answers_by_chance")
     if held is None or chance is None or held - chance < GAIN:
         return None
-    says = "The documents hold {answers_in_documents:.0%} of the answers, random passages {answers_by_chance:.0%}: retrieve."
-    return because(found, says)
+    says = "The documents hold {answers_in_documents:.0%} of the answers, random passages {answers_by_chance:.0%}"
+    if oracle is None:
+        return because(found, f"{says}: retrieve.")
+    unread = "but this base does not tell them even with the right passage before it ({oracle_score:.2f})"
+    return because(found, f"{says}, {unread}: retrieve and train it to read, or take a larger base.")
 
 
 def _too_far(what: Told) -> Reason | None:

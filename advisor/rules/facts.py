@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from advisor.evidence import Found, number, text
 from advisor.reason import because
-from advisor.rules.contract import Vote, votes
+from advisor.rules.contract import Vote, bounded, votes
+
+READS = 0.2
+"""Of the answers: less than that, with the right passage before it, and a base is no reader yet."""
 
 
 def unknown_facts(found: Found) -> list[Vote]:
@@ -12,7 +15,7 @@ def unknown_facts(found: Found) -> list[Vote]:
     EMNLP); training on facts the base does not know makes it worse at those it knows (Gekhman et al. 2024)."""
     name = "needs_new_knowledge" if number(found, "needs_new_knowledge") is not None else "unknown_share"
     need = number(found, name)
-    if need is None or (name == "unknown_share" and text(found, "task_type") == "classification"):
+    if need is None or (name == "unknown_share" and (text(found, "task_type") == "classification" or _cannot_tell(found))):
         return []
     tells = "need facts the base cannot know" if name == "needs_new_knowledge" else "are not among what the base knows"
     reason = because(found, f"{{{name}:.0%}} of the answers {tells}")
@@ -22,6 +25,12 @@ def unknown_facts(found: Found) -> list[Vote]:
                lora=-1.2 * need, head=-0.8 * need, prompt_tuning=-1.2 * need, full=-1.0 * need,
                continued_pretraining=need - 0.5),
     ]  # fmt: skip
+
+
+def _cannot_tell(found: Found) -> bool:
+    """A base that answers neither without a passage nor with the right one has not shown that it knows anything."""
+    closed, oracle = number(found, "closed_book_score"), number(found, "oracle_score")
+    return closed is not None and oracle is not None and max(closed, oracle) < READS
 
 
 def questions_with_documents(found: Found) -> list[Vote]:
@@ -69,3 +78,17 @@ def passages(found: Found) -> list[Vote]:
     reason = because(found, "{closed_book_score:.2f} without a passage, {oracle_score:.2f} with the right one")
     left = because(found, "even with the right passage {oracle_score:.2f}: the rest only training or a larger base can mend")
     return votes(reason, rag=4 * room - 0.4, rag_lora=3 * room - 0.4) + votes(left, rag_lora=1.5 * (1 - oracle) - 0.3)
+
+
+def passages_tell(found: Found) -> list[Vote]:
+    """What a passage does to the loss of the right answers shows whether it tells them, before a base can say them: only a
+    passage that answers lowers it beyond what any passage does (loss of gold answers under retrieved text as the measure of its
+    worth: Shi et al. 2024, REPLUG; Soudani et al. 2024, whose tuned readers gained most where bases are small)."""
+    right, other = number(found, "gain_nats_oracle"), number(found, "gain_nats_random")
+    if right is None or other is None:
+        return []
+    gain = right - other
+    says = "the right passage makes answers likelier by {gain_nats_oracle:.2f} nats a token, another by {gain_nats_random:.2f}"
+    reason = because(found, says)
+    return votes(reason, rag=bounded(0.4 * gain, -0.4, 0.8), rag_lora=bounded(1.5 * gain, -0.6, 2.4),
+                 lora=bounded(-0.5 * gain, -0.8, 0.3), full=bounded(-0.5 * gain, -0.8, 0.3))  # fmt: skip

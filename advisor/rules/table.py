@@ -20,6 +20,7 @@ RULES: dict[str, Rule] = {
     "changing_facts": facts.changing_facts,
     "documents": facts.documents,
     "passages": facts.passages,
+    "passages_tell": facts.passages_tell,
     "base_size": limits.base_size,
 }
 

@@ -61,6 +61,10 @@ def test_missing_facts_ask_for_retrieval_by_measurement_before_statement() -> No
     assert said(about(asked | {"needs_new_knowledge": 0.8}), "80%")
     assert "none were given" in said(about(asked | {"needs_new_knowledge": 0.8, "corpus_tokens": 0}), "80%")
     assert said(about(asked, answers_in_documents=0.7, answers_by_chance=0.1), "70%")
+    held = {"answers_in_documents": 0.9, "answers_by_chance": 0.1}
+    no_reader = about(asked, closed_book_score=0.0, oracle_score=0.0, **held)
+    assert "train it to read" in said(no_reader, "even with the right passage")
+    assert not said(about(asked, closed_book_score=0.68, oracle_score=0.7, **held), "retrieve")
 
 
 def test_data_far_from_the_base_asks_for_another_base() -> None:

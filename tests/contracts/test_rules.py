@@ -366,3 +366,31 @@ def test_a_method_that_was_played_is_believed_over_every_rule() -> None:
     assert row(made, "zero_shot").quality.mean == pytest.approx(0.93, abs=0.02)
     assert row(made, "lora").quality.mean == pytest.approx(0.55, abs=0.03)
     assert dataclasses.asdict(row(made, "lora").quality)["how"].endswith("measured: score.lora on 400 rows")
+
+
+def reading(**measured: float) -> dict[str, float]:
+    """Scores of questions whose answers stand in the documents, asked of a base that cannot say them yet."""
+    return {"answers_in_documents": 0.9, "answers_by_chance": 0.2, "closed_book_score": 0.0, "oracle_score": 0.0} | measured
+
+
+def test_a_base_that_answers_neither_with_a_passage_nor_without_has_not_shown_what_it_knows() -> None:
+    stated = {"n_examples": 400, "task_type": "question_answering", "params_b": 0.135}
+    silent, told = (
+        advice_on(stated, reading(unknown_share=share, oracle_score=oracle)) for share, oracle in ((0.0, 0.0), (0.0, 0.5))
+    )
+    assert not any("among what the base knows" in reason for reason in row(silent, "rag+lora").reasons)
+    assert any("among what the base knows" in reason for reason in row(told, "rag+lora").reasons)
+
+
+def test_passages_that_make_answers_likelier_speak_for_training_to_read_them_before_the_base_can_say_them() -> None:
+    stated = {"n_examples": 400, "task_type": "question_answering", "params_b": 0.135}
+    tells, tells_nothing = (advice_on(stated, reading(gain_nats_oracle=right, gain_nats_random=0.9)) for right in (2.1, 0.9))
+    assert tells.method == "rag+lora"
+    assert row(tells, "rag+lora").quality.mean > row(tells_nothing, "rag+lora").quality.mean + 0.1
+    assert row(tells, "lora").quality.mean < row(tells_nothing, "lora").quality.mean
+
+
+def test_what_speaks_against_a_method_is_told_as_that() -> None:
+    made = advice({"n_examples": 20, "base_score": 0.95, "params_b": 8.0, "gpu_gib": 80.0})
+    assert "against it: 20 rows to train on; 100 is a usual start" in row(made, "lora").reasons
+    assert "the base scores 0.95 when only prompted" in row(made, "few_shot").reasons
