@@ -9,12 +9,13 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from adapters.bases import BaseFacts
 from adapters.data.dataset import FEWEST_ROWS
 from adapters.methods.table import METHODS
-from adapters.tuning.recipe import defaults
+from adapters.tuning.recipe import Recipe, defaults
 from advisor.candidates import CANDIDATES
 from advisor.evidence import Found, number
 from advisor.ranking import Ranked
@@ -61,9 +62,15 @@ def recipe(candidate: str, found: Found, facts: BaseFacts | None) -> dict[str, A
     made, rows = CANDIDATES[candidate], number(found, "n_examples")
     if facts is None or rows is None:
         return None
-    whole = defaults(made.method, int(rows), facts)
+    whole = _usual(made.method, int(rows), facts)
     trains = METHODS[made.method].weights is not None
     return {"method": made.method, **({knob: getattr(whole, knob) for knob in SHOWN} if trains else {}), **made.knobs}
+
+
+@lru_cache(maxsize=64)
+def _usual(method: str, rows: int, facts: BaseFacts) -> Recipe:
+    """The same answer asks for it three times: as a recipe, in a command and in the plan."""
+    return defaults(method, rows, facts)
 
 
 def command(candidate: str, found: Found, facts: BaseFacts | None, names: Names) -> str:

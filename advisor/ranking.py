@@ -9,7 +9,7 @@ Knows no data and no wording.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any
@@ -69,7 +69,6 @@ class Decision:
     """Expected score less burden."""
     asked: Mapping[str, Applied]
     """What each rule said, and what it looked at."""
-    cast: Mapping[str, list[Vote]]
     barred: Mapping[str, list[Bar]]
     fits: Mapping[str, bool | None]
     """None: the base or the memory is not known."""
@@ -82,6 +81,15 @@ class Decision:
     @property
     def method(self) -> str:
         return self.order[0]
+
+    @property
+    def cast(self) -> Mapping[str, list[Vote]]:
+        """By method."""
+        cast: dict[str, list[Vote]] = defaultdict(list)
+        for name in RULES:
+            for vote in self.asked[name].said:
+                cast[vote.method].append(vote)
+        return dict(cast)
 
     @property
     def burdens(self) -> Mapping[str, float]:
@@ -154,10 +162,9 @@ def decide(
     moved = frozenset() if last is None else other or changed(found, last.found)
     asked = applied(DECIDING, found, None if last is None else last.asked, moved)
     if last is not None and all(asked[name] is one for name, one in last.asked.items()):
-        points, cast, barred = last.points, last.cast, last.barred
+        points, barred = last.points, last.barred
     else:
-        cast, barred = _said(asked)
-        points = {one: figures.published.start[one] + sum(vote.points for vote in cast.get(one, ())) for one in methods}
+        points, barred = _points(asked, methods, figures.published.start), _barred(asked)
     known = _known(found, methods, figures, last, moved)
     weighed = _weighed(found, methods, profile, last, moved)
     usual = last.usual if last is not None and _says_as_much(found, last.found, moved) else typical(found, figures.published)
@@ -175,22 +182,25 @@ def decide(
         return fits[method] is False, method in barred, first, METHODS.index(method)
 
     order = tuple(sorted(methods, key=place))
-    return Decision(
-        found, profile, points, known, weighed, usual, predicted, worth, asked, cast, barred, fits, order, figures, given
-    )
+    return Decision(found, profile, points, known, weighed, usual, predicted, worth, asked, barred, fits, order, figures, given)
 
 
-def _said(asked: Mapping[str, Applied]) -> tuple[dict[str, list[Vote]], dict[str, list[Bar]]]:
-    """Votes and bars, by method."""
-    cast: dict[str, list[Vote]] = defaultdict(list)
-    barred: dict[str, list[Bar]] = defaultdict(list)
+def _points(asked: Mapping[str, Applied], methods: Sequence[str], start: Mapping[str, float]) -> dict[str, float]:
+    """What each method starts with and the votes of all rules, in their order."""
+    points = {method: start[method] for method in methods}
     for name in RULES:
         for vote in asked[name].said:
-            cast[vote.method].append(vote)
+            if vote.method in points:
+                points[vote.method] += vote.points
+    return points
+
+
+def _barred(asked: Mapping[str, Applied]) -> dict[str, list[Bar]]:
+    barred: dict[str, list[Bar]] = defaultdict(list)
     for name in NEVER:
         for bar in asked[f"never {name}"].said:
             barred[bar.method].append(bar)
-    return dict(cast), dict(barred)
+    return dict(barred)
 
 
 def _says_as_much(found: Found, before: Found, moved: frozenset[str]) -> bool:
@@ -214,12 +224,12 @@ def rank(decision: Decision) -> list[Ranked]:
     """Every method that applies, once, best first; what is barred comes after the others, and last what does not fit."""
     chances = p_best(decision)
     said = {one.name: one for one in predict.evidence(decision.predicted)} | dict(decision.found)
-    warned, remarked = _by_method(RISKS, decision.found), _by_method(REMARKS, decision.found)
+    cast, warned, remarked = decision.cast, _by_method(RISKS, decision.found), _by_method(REMARKS, decision.found)
     made = []
     for method in decision.order:
         is_barred = method in decision.barred
         reasons = [bar.reason for bar in decision.barred.get(method, ())]
-        for vote in sorted(decision.cast.get(method, ()), key=lambda vote: -abs(vote.points)):
+        for vote in sorted(cast.get(method, ()), key=lambda vote: -abs(vote.points)):
             reasons.append(vote.reason if vote.points >= 0 else vote.reason.against())
         reasons += remarked[method]
         reasons.append(because(said, f"foretold: {{quality.{method}:.2f}} of 1"))

@@ -55,9 +55,10 @@ def predict(
 def known(found: Found, methods: Sequence[str], outcomes: Outcomes) -> Known:
     features, kind = seen(found), family(found)
     forecasts, scores = {}, {}
+    probed = any(FEATURES[name].is_probe for name in features)
     for method in methods:
         arm, own = outcomes.arms.get(method), measured(method, found)
-        forecast = _forecast(method, outcomes, features, kind)
+        forecast = _forecast(method, outcomes, features, kind) if probed else None
         if forecast is not None:
             forecasts[method] = forecast
         if own is not None:

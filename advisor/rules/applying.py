@@ -5,7 +5,7 @@ A rule is pure, so what it did not look at cannot change what it says. With one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,23 +19,31 @@ class Applied:
     said: Any
 
 
-class _Watched(dict[str, Evidence]):
-    """Evidence that notes which of it is asked for."""
+class _Watched(Mapping[str, Evidence]):
+    """Evidence that notes which of it is asked for. Written out, as an answer from numbers asks some thousand times."""
+
+    __slots__ = ("found", "looked_at")
 
     def __init__(self, found: Found) -> None:
-        super().__init__(found)
+        self.found = found
         self.looked_at: set[str] = set()
 
     def get(self, name: str, default: Any = None) -> Any:
         self.looked_at.add(name)
-        return super().get(name, default)
+        return self.found.get(name, default)
 
     def __getitem__(self, name: str) -> Evidence:
         self.looked_at.add(name)
-        return super().__getitem__(name)
+        return self.found[name]
 
     def __contains__(self, name: object) -> bool:
         return self.get(str(name)) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
 
 
 def changed(found: Found, before: Found) -> frozenset[str]:
