@@ -163,8 +163,8 @@ class Registry:
 
     def drafts(self, name: str) -> list[AdaptedModel]:
         published = {digest for _, digest in self._numbers(name).all()}
-        folders = sorted((self.root / checked_name(name)).glob(f"*/{MANIFEST}"))
-        return [self.read(name, f.parent.name) for f in folders if f.parent.name not in published]
+        folders = sorted(f.parent.name for f in (self.root / checked_name(name)).glob(f"[!.]*/{MANIFEST}"))
+        return [self.read(name, digest12) for digest12 in folders if digest12 not in published]
 
     def names(self) -> list[str]:
         """Every name with at least one version or draft, sorted."""

@@ -7,6 +7,7 @@ import dataclasses
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from adapters.adapted_model import AdaptedModel, AdapterRef, Lineage, RetrievalS
 from adapters.errors import Conflict, InvalidInput, NotFound
 from adapters.prompting.pool import open_pool, write_pool
 from adapters.prompts import PromptTemplate, Selection, Shot
-from adapters.registry import CHECKPOINT_WEIGHTS, MANIFEST, PROBE, WEIGHTS, Registry, file_digest
+from adapters.registry import CHECKPOINT_WEIGHTS, INCOMING, MANIFEST, PROBE, WEIGHTS, Registry, file_digest
 
 
 def prompted(text: str, name: str = "bot") -> AdaptedModel:
@@ -150,6 +151,14 @@ def test_a_kill_at_any_moment_leaves_only_whole_versions(tmp_path: Path) -> None
         assert versions == list(range(1, len(versions) + 1))
         assert all(registry.load(name, version).version == version for version in versions)
         assert all((registry.folder(draft) / MANIFEST).is_file() for draft in registry.drafts(name))
+
+
+def test_what_a_kill_left_of_a_draft_just_before_its_folder_had_its_name_is_no_draft(tmp_path: Path) -> None:
+    registry = Registry(tmp_path)
+    draft = registry.add(prompted("whole"))
+    left = registry.folder(draft).with_name(f"{INCOMING}killed")
+    shutil.copytree(registry.folder(draft), left)
+    assert [one.digest for one in registry.drafts(draft.name)] == [draft.digest]
 
 
 def test_a_checkpoint_is_a_whole_model_folder_verified_by_its_single_weights_file(tmp_path: Path) -> None:

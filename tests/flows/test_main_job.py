@@ -79,15 +79,7 @@ def test_the_served_score_is_the_one_the_trainer_saw(tour: Any) -> None:
     assert abs(tour["score"]["adapted"] - trained["adapted"]["mean"]) <= 2.5 / tour["n_held_out"]
 
 
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first rows of the example: what is not about scores need not score 48 rows."""
-    file = tmp_path_factory.mktemp("few") / "tickets.jsonl"
-    file.write_text("".join(EXAMPLE.read_text().splitlines(keepends=True)[:40]))
-    return file
-
-
-def test_a_name_may_carry_a_prompt_and_its_tokens_are_those_of_the_trainer(served: Served, few: Path) -> None:
+def test_a_name_may_carry_a_prompt_and_its_tokens_are_those_of_the_trainer(served: Served) -> None:
     arguments = (
         "--name",
         "shots-bot",
@@ -100,7 +92,7 @@ def test_a_name_may_carry_a_prompt_and_its_tokens_are_those_of_the_trainer(serve
         "--publish",
         "always",
     )
-    made = served.graft_json("tune", str(few), *arguments)
+    made = served.graft_json("tune", str(EXAMPLE), *arguments)
     assert made["published"]
     row = open_dataset(EXAMPLE).examples[0]
     said = ask(served, "shots-bot", wire(row.prompt), extra_body={"return_token_ids": True})
@@ -113,9 +105,9 @@ def test_a_name_may_carry_a_prompt_and_its_tokens_are_those_of_the_trainer(serve
     assert len(from_json(fields).prompt.shots) == 3  # type: ignore[union-attr]
 
 
-def test_promote_and_rollback_move_the_name_while_it_is_served(served: Served, few: Path) -> None:
+def test_promote_and_rollback_move_the_name_while_it_is_served(served: Served) -> None:
     made = served.graft_json(
-        "tune", str(few), "--name", "shots-bot", "--method", "few_shot", "--shots", "2", "--publish", "always"
+        "tune", str(EXAMPLE), "--name", "shots-bot", "--method", "few_shot", "--shots", "2", "--publish", "always"
     )
     assert made["version"] == 2
     served.graft("models", "rollback", "shots-bot")
