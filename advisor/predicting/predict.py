@@ -28,6 +28,7 @@ KIN = {"rag": "few_shot", "rag+lora": "lora", "continued_pretraining": "full"}
 """Methods that no outcome has, and the one whose base and learning they share: where rules are off by much for that one, they
 are for these."""
 SHOWS_AS = {"knn_few_shot": "few_shot", "many_shot": "few_shot"}
+"""Methods that show examples too, and whose regression tells of them, less surely, where their own rests on no probe."""
 ROWS_DRIFT = 0.1
 """Spread, in logits, that every doubling of the rows adds to a score measured on fewer."""
 

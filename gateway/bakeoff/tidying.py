@@ -5,10 +5,12 @@ Each part may be done twice, or be cut off and done again. Knows no arm and no m
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from adapters.errors import GraftError
 from gateway.bakeoff import cells
 from gateway.bakeoff.naming import tidy as forget_throwaways
 from gateway.bakeoff.ordering import KIND
@@ -27,7 +29,10 @@ def tidy(settings: Settings, names: Names, clock: Callable[[], float] = time.tim
     """Only while no bake-off runs."""
     forget_throwaways(settings, names)
     for run in _without_a_winner(JobStore(names.database)):
-        remove_unused(settings, run)
+        try:
+            remove_unused(settings, run)
+        except GraftError as error:  # one damaged folder must not keep a runner from its work
+            print(f"the store of {run.name} was not taken away: {error.message}", file=sys.stderr)
     cells.remove_unused(settings.storage_home, before=clock() - KEPT_DAYS * 86_400)
 
 

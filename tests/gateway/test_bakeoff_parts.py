@@ -16,6 +16,7 @@ from aiohttp import web
 from adapters.conversation import Example, Message
 from adapters.data.dataset import dataset, open_dataset
 from adapters.errors import InvalidInput, NotFound, Unavailable
+from adapters.folders import REMOVED
 from adapters.registry import Registry
 from adapters.tuning.progress import Progress
 from advisor.bakeoff.contract import Arm, Cell, Left, Outcome, Plan, Unplayable
@@ -26,7 +27,7 @@ from gateway.bakeoff.asking import Asker, Said
 from gateway.bakeoff.naming import THROWAWAY, throwaway
 from gateway.bakeoff.ordering import Order, seconds_of, submit
 from gateway.bakeoff.preparing import measured
-from gateway.bakeoff.request import RESULT, write_rows
+from gateway.bakeoff.request import REQUEST, RESULT, write_rows
 from gateway.bakeoff.telling import Telling
 from gateway.bakeoff.tidying import KEPT_DAYS, tidy
 from gateway.cli.bakeoff_table import print_outcome
@@ -221,6 +222,9 @@ def test_what_a_bake_off_without_a_winner_leaves_is_taken_away(tmp_path: Path) -
             (found.runs / job.id / RESULT).write_text("{}")
         if name != "waiting":
             jobs.cancel(job.id)
+    damaged = submit(found, jobs, Order(data=data, name="damaged", base="smollm2", base_folder=base, documents=filled))
+    (found.runs / damaged.id / REQUEST).write_text("{")
+    jobs.cancel(damaged.id)
     for _ in range(2):
         tidy(found, names)
     kept = StoreRows(names.database)
@@ -238,5 +242,7 @@ def test_what_was_played_is_kept_for_a_month_after_it_was_last_asked_for(tmp_pat
         cells.keep_played(place, Cell("head", 10, 0, (1.0,), 2.0, 1.0, 30.0, 3.0, None, str(place)))
         os.utime(place, (month_ago, month_ago))
     assert cells.place(tmp_path, {"rows": "used"}) == used
+    left = tmp_path / "bakeoffs" / f"{REMOVED}half"  # by one that was killed while it deleted
+    left.mkdir()
     tidy(found, names)
-    assert (old.is_dir(), used.is_dir()) == (False, True)
+    assert list((tmp_path / "bakeoffs").iterdir()) == [used]
